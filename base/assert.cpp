@@ -1,0 +1,15 @@
+#include "base/assert.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace penumbra {
+
+void assertion_failed(const char* expression, const char* file, int line, std::string_view message) {
+    std::fprintf(stderr, "penumbra: broken promise: %.*s (%s) at %s:%d\n", static_cast<int>(message.size()),
+                 message.data(), expression, file, line);
+    std::fflush(stderr);
+    std::abort();
+}
+
+}  // namespace penumbra

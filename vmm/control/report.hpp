@@ -1,0 +1,110 @@
+// What a run did: the fixed JSON contract that programs read, and the closing table that people read. Field names below
+// are the contract's names; a name, once there, keeps its meaning.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/counters.hpp"
+#include "base/result.hpp"
+#include "vmm/control/terminal.hpp"
+#include "vmm/control/version.hpp"
+
+namespace penumbra::vmm {
+
+/// Microseconds. All zero when nothing was measured; `samples` tells.
+struct LatencySummary {
+    double p50 = 0, p99 = 0, p999 = 0, max = 0;
+    std::uint64_t samples = 0;
+
+    [[nodiscard]] static LatencySummary of(const LatencyHistogram& histogram);
+};
+
+struct MemoryReport {
+    std::uint64_t guest_bytes = 0;
+    std::uint64_t budget_bytes = 0;
+    std::uint64_t peak_charged_bytes = 0;
+    std::uint64_t pinned_bytes = 0;     ///< guest memory that cannot be taken: must be 0
+    std::uint64_t io_buffer_bytes = 0;  ///< registered I/O buffers, none of them guest memory
+};
+
+struct PagerReport {
+    std::uint64_t faults = 0;
+    std::uint64_t swapped_out_pages = 0;
+    std::uint64_t swapped_in_pages = 0;
+    std::uint64_t rescued_pages = 0;  ///< taken back from limbo before they were stored
+    std::uint64_t zero_pages = 0;
+    std::uint64_t reclaim_passes = 0;
+    LatencySummary handler_latency;  ///< from reading the message to the wake-up
+    LatencySummary guest_latency;    ///< of a touch, as the guest measured it
+};
+
+struct TierReport {
+    std::string name;
+    std::uint64_t pages = 0;
+    std::uint64_t bytes = 0;
+};
+
+struct TableReport {
+    std::uint64_t mapped = 0;
+    std::uint64_t zapped = 0;
+    std::uint64_t faults = 0;
+    std::uint64_t retries = 0;
+    std::uint64_t tlb_flushes = 0;
+    std::uint64_t stale_faults = 0;  ///< faults through an entry that should be gone: must be 0
+};
+
+struct AcceleratorReport {
+    std::uint64_t commands = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t page_requests = 0;
+    std::uint64_t page_requests_out = 0;  ///< of those, for pages that were swapped out
+    std::uint64_t mismatches = 0;
+};
+
+struct GuestReport {
+    std::uint64_t pages_verified = 0;
+    std::uint64_t mismatches = 0;
+    std::uint64_t passes = 0;
+    std::uint64_t min_verifications = 0;  ///< of the page checked least often
+    std::int64_t exit_status = 0;
+};
+
+struct EnvironmentReport {
+    std::string kernel;
+    std::string kvm_flavour;
+    std::string backend;   ///< "kvm" or "host-threads"
+    std::string take_out;  ///< "move" or "copy"
+    unsigned cpus = 0;
+    std::uint64_t seed = 0;
+};
+
+struct RunReport {
+    std::string version{penumbra_version};
+    std::string outcome = "ok";  ///< "ok", "mismatch", "interrupted" or "io-error: CAUSE"
+    EnvironmentReport environment;
+    MemoryReport memory;
+    PagerReport pager;
+    std::vector<TierReport> tiers;
+    std::vector<std::pair<std::string, std::uint64_t>> invalidations;  ///< by reason
+    std::uint64_t batches = 0;
+    std::vector<std::pair<std::string, TableReport>> tables;
+    AcceleratorReport accelerator;
+    GuestReport guest;
+    double elapsed_s = 0;
+    double cpu_user_s = 0;
+    double cpu_system_s = 0;
+};
+
+/// The contract's JSON, indented, keys in a fixed order, with a newline at the end.
+[[nodiscard]] std::string to_json(const RunReport& report);
+
+/// An aligned table for people, several lines.
+[[nodiscard]] std::string closing_table(const RunReport& report, Colour colour);
+
+/// Writes the JSON so that `path` holds all of it or is untouched: a temporary file beside it, then a rename.
+[[nodiscard]] Result<> write_report(const std::string& path, const RunReport& report);
+
+}  // namespace penumbra::vmm

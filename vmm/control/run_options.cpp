@@ -1,0 +1,147 @@
+#include "vmm/control/run_options.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <limits>
+
+namespace penumbra::vmm {
+
+namespace {
+
+constexpr std::uint64_t most_seconds = 31ULL * 24 * 3600;
+constexpr unsigned most_fault_workers = 32;
+constexpr std::uint64_t most_passes = 1'000'000'000;
+
+/// Leaves `target` as it is when the option was not given.
+template <class Target>
+Result<> take_number(Target& target, std::string_view option, const std::string& text, std::uint64_t least,
+                     std::uint64_t most) {
+    if (text.empty()) return {};
+    PENUMBRA_TRY_ASSIGN(const std::uint64_t number, parse_number(option, text, least, most));
+    target = static_cast<Target>(number);
+    return {};
+}
+
+Result<> take_size(std::uint64_t& target, std::string_view option, const std::string& text) {
+    if (text.empty()) return {};
+    PENUMBRA_TRY_ASSIGN(target, parse_size(option, text));
+    return {};
+}
+
+Result<> take_swap(RunOptions& options, const std::vector<std::string>& words) {
+    for (const std::string& word : words) {
+        PENUMBRA_TRY_ASSIGN(SwapTier tier, parse_swap_tier(word));
+        if (options.swaps_to(tier.kind)) {
+            return fail("use", fmt::format("--swap '{}': the same kind of tier was given twice", word),
+                        "give each kind once");
+        }
+        options.swap.push_back(std::move(tier));
+    }
+    std::ranges::sort(options.swap, {}, &SwapTier::kind);
+    return {};
+}
+
+Result<> take_names(RunOptions& options, const RunArguments& arguments) {
+    if (arguments.ring == "0") {
+        options.ring = GuestRing::ring0;
+    } else if (!arguments.ring.empty() && arguments.ring != "3") {
+        return fail("use", fmt::format("--ring '{}': not a ring that guests run in", arguments.ring), "give 0 or 3");
+    }
+    if (arguments.stale_faults == "fatal") {
+        options.stale_faults = StaleFaults::fatal;
+    } else if (!arguments.stale_faults.empty() && arguments.stale_faults != "count") {
+        return fail("use", fmt::format("--stale-faults '{}': unknown", arguments.stale_faults), "give count or fatal");
+    }
+    if (!arguments.qmp.empty()) {
+        constexpr std::string_view scheme = "unix:";
+        if (!arguments.qmp.starts_with(scheme) || arguments.qmp.size() == scheme.size()) {
+            return fail("use", fmt::format("--qmp '{}': not a Unix socket", arguments.qmp), "write --qmp unix:PATH");
+        }
+        options.qmp_path = arguments.qmp.substr(scheme.size());
+    }
+    return {};
+}
+
+/// An option that was given as '' would otherwise look as if it had not been given.
+void refuse_empty(CLI::Option* option) {
+    option->check([](const std::string& text) { return std::string{text.empty() ? "the value is empty" : ""}; });
+}
+
+}  // namespace
+
+bool RunOptions::swaps_to(SwapKind kind) const {
+    return std::ranges::any_of(swap, [kind](const SwapTier& tier) { return tier.kind == kind; });
+}
+
+Result<SwapTier> parse_swap_tier(const std::string& text) {
+    constexpr std::string_view scheme = "file:";
+    if (text == "lz4") return SwapTier{SwapKind::lz4, {}};
+    if (!text.starts_with(scheme)) {
+        return fail("use", fmt::format("--swap '{}': unknown tier", text), "the known tiers are lz4 and file:PATH");
+    }
+    if (text.size() == scheme.size()) {
+        return fail("use", fmt::format("--swap '{}': the path is empty", text), "write --swap file:PATH");
+    }
+    return SwapTier{SwapKind::file, text.substr(scheme.size())};
+}
+
+Result<RunOptions> parse_run_options(const RunArguments& arguments) {
+    RunOptions options;
+    options.image = arguments.image;
+    options.payload = arguments.payload;
+    options.json_path = arguments.json;
+    options.accelerator = arguments.accelerator;
+    if (arguments.host_threads) options.backend = Backend::host_threads;
+    if (arguments.copy_only) options.take_out = TakeOutMode::copy;
+
+    PENUMBRA_TRY(take_size(options.memory_bytes, "--memory", arguments.memory));
+    options.budget_bytes = options.memory_bytes;
+    PENUMBRA_TRY(take_size(options.budget_bytes, "--budget", arguments.budget));
+    PENUMBRA_TRY(take_number(options.cpus, "--cpus", arguments.cpus, 1, most_cpus));
+    PENUMBRA_TRY(take_number(options.fault_workers, "--fault-workers", arguments.fault_workers, 1, most_fault_workers));
+    constexpr std::uint64_t any = std::numeric_limits<std::uint64_t>::max();
+    PENUMBRA_TRY(take_number(options.seed, "--seed", arguments.seed, 0, any));
+    PENUMBRA_TRY(take_number(options.passes, "--passes", arguments.passes, 0, most_passes));
+    std::uint64_t seconds = 0;
+    PENUMBRA_TRY(take_number(seconds, "--time", arguments.time, 0, most_seconds));
+    options.time = std::chrono::seconds{static_cast<std::int64_t>(seconds)};
+    PENUMBRA_TRY(take_swap(options, arguments.swap));
+    PENUMBRA_TRY(take_names(options, arguments));
+    return options;
+}
+
+void declare_run_options(CLI::App& command, RunArguments& into) {
+    const auto word = [&command](const char* name, std::string& target, const char* help, const char* kind) {
+        CLI::Option* option = command.add_option(name, target, help)->type_name(kind);
+        refuse_empty(option);
+    };
+    const auto words = [&command](const char* name, std::vector<std::string>& target, const char* help,
+                                  const char* kind) {
+        CLI::Option* option = command.add_option(name, target, help)->type_name(kind)->allow_extra_args(false);
+        refuse_empty(option);
+    };
+    word("--image", into.image, "Guest image to boot; needed unless --host-threads", "FILE");
+    word("--memory", into.memory, "Guest memory (default 1G; from 16M to 64G)", "SIZE");
+    word("--budget", into.budget, "Host RAM the guest may occupy, whatever state its pages are in (default: --memory)",
+         "SIZE");
+    word("--cpus", into.cpus, "Virtual CPUs (default 1; at most 64)", "N");
+    words("--swap", into.swap, "Where evicted pages go: lz4 (compressed RAM) or file:PATH; once each", "TIER");
+    command.add_flag("--accel", into.accelerator, "Add the accelerator and let it work on guest memory too");
+    words("--payload", into.payload,
+          "File whose bytes fill guest memory; repeatable (default: this machine's libraries)", "FILE");
+    word("--seed", into.seed, "Seed of the guest's access pattern (default 1)", "N");
+    word("--ring", into.ring, "Privilege ring of the guest's work: 0 or 3 (default 3)", "RING");
+    word("--passes", into.passes, "Stop after the guest checked all its memory N times (default 1 without --time)",
+         "N");
+    word("--time", into.time, "Stop after S seconds; 0 means no limit (default 0)", "S");
+    word("--fault-workers", into.fault_workers, "Threads that serve page faults (default 2; at most 32)", "N");
+    command.add_flag("--no-uffd-move", into.copy_only, "Take pages out by copying, as on kernels without UFFDIO_MOVE");
+    command.add_flag("--host-threads", into.host_threads, "Run the workload on threads of this process, without KVM");
+    word("--stale-faults", into.stale_faults, "Faults through a stale entry: count or fatal (default count)", "WHAT");
+    word("--json", into.json, "Write the closing report to FILE as JSON", "FILE");
+    word("--qmp", into.qmp, "Listen for control commands (QMP) on a Unix socket", "unix:PATH");
+}
+
+}  // namespace penumbra::vmm

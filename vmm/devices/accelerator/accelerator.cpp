@@ -1,0 +1,60 @@
+#include "vmm/devices/accelerator/accelerator.hpp"
+
+#include <utility>
+
+namespace penumbra::vmm {
+
+namespace {
+
+constexpr std::uint64_t last_register = static_cast<std::uint64_t>(abi::AccelRegister::head);
+
+bool is_register(std::uint64_t offset, unsigned bytes) {
+    return bytes == sizeof(std::uint64_t) && offset % sizeof(std::uint64_t) == 0 && offset <= last_register;
+}
+
+}  // namespace
+
+Accelerator::Accelerator(mmu::DeviceTable& table, mmu::WindowSource& source, AcceleratorOptions options)
+    : source_(source),
+      control_(table.memslots()),
+      requests_(table, source, options.page_request_workers, std::move(options.on_error)),
+      engine_(table, control_, requests_),
+      thread_("accel-engine", ThreadRole::device, [this] { engine_.run(); }) {}
+
+std::uint64_t Accelerator::read(std::uint64_t offset, unsigned bytes) {
+    if (is_register(offset, bytes)) return control_.read(static_cast<abi::AccelRegister>(offset));
+    refused_.add();
+    return all_ones;
+}
+
+void Accelerator::write(std::uint64_t offset, unsigned bytes, std::uint64_t value) {
+    const bool taken = is_register(offset, bytes) &&
+                       control_.write(static_cast<abi::AccelRegister>(offset), value) == RingControl::Written::yes;
+    if (!taken) refused_.add();
+}
+
+void Accelerator::resume() {
+    requests_.resume();
+    control_.resume();
+}
+
+void Accelerator::reset() {
+    control_.begin_reset();
+    requests_.interrupt();
+    control_.wait_until_idle();
+    requests_.discard();
+    control_.finish_reset();
+}
+
+void Accelerator::stop() {
+    control_.stop();
+    requests_.stop();
+    thread_.join();
+}
+
+Accelerator::Stats Accelerator::stats() const {
+    return Stats{engine_.commands(),   engine_.bytes(),     requests_.posted(),
+                 source_.brought_in(), requests_.retries(), refused_.get()};
+}
+
+}  // namespace penumbra::vmm

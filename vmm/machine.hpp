@@ -1,0 +1,145 @@
+// One machine: memory, devices and vCPUs, and its life: run, pause, reset, end.
+//
+// Every vCPU has a thread that runs the guest and, between exits, looks at what is wished of it. A wish is written down
+// first and vCPUs are asked out of the guest afterwards; nobody who wishes waits for them. A vCPU that sleeps in a page
+// fault is not signalled (its thread would spin or not hear it): it is asked when its fault has been answered.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/mutex.hpp"
+#include "base/thread.hpp"
+#include "vmm/boot/flat_image.hpp"
+#include "vmm/control/run_options.hpp"
+#include "vmm/devices/accelerator/accelerator.hpp"
+#include "vmm/devices/bus.hpp"
+#include "vmm/devices/guest_port.hpp"
+#include "vmm/devices/serial.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/kvm/vcpu.hpp"
+#include "vmm/kvm/vm.hpp"
+#include "vmm/memory/memory_system.hpp"
+#include "vmm/payload.hpp"
+#include "vmm/touches.hpp"
+
+namespace penumbra::vmm {
+
+enum class MachineState : std::uint8_t {
+    prelaunch,  ///< not started
+    running,
+    paused,     ///< every vCPU is out of the guest, or will be once its page fault is answered (all_parked tells)
+    io_error,   ///< paused because a page cannot be supplied; cont tries again
+    ended,
+};
+
+struct MachineStatus {
+    MachineState state = MachineState::prelaunch;
+    bool all_parked = false;
+    std::optional<Error> error;          ///< of io_error, or why the machine ended by itself
+    std::optional<std::uint64_t> exit_status;  ///< what the guest ended with
+};
+
+class Machine final : public GuestPortListener {
+public:
+    using Print = std::function<void(std::string_view)>;
+
+    /// `print` takes the guest's console lines, on any thread.
+    [[nodiscard]] static Result<std::unique_ptr<Machine>> create(const RunOptions& options, Print print);
+    ~Machine() override;
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    [[nodiscard]] Result<> start();
+    // ---- control: any thread; none of these waits for a vCPU ----
+    void pause();
+    /// Runs on; after an io-error it tries again.
+    void resume();
+    /// Power-on state with the image loaded anew. Done by the vCPUs once all are out of the guest.
+    void reset();
+    void end();
+    /// Asks the guest to come to its end (--time ran out).
+    void finish_early();
+
+    [[nodiscard]] MachineStatus status() const EXCLUDES(mutex_);
+    /// Sleeps until the state or `all_parked` changes, or the deadline.
+    void wait_for_change(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
+    /// Sleeps until `wanted` or the deadline; false at the deadline.
+    [[nodiscard]] bool wait_for(MachineState wanted, std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
+
+    [[nodiscard]] MemorySystem& memory() { return *memory_; }
+    [[nodiscard]] Accelerator* accelerator() { return accelerator_ ? accelerator_.get() : nullptr; }
+    [[nodiscard]] const GuestPort& port() const { return *port_; }
+    [[nodiscard]] const RandomTouches* touches() const { return touches_ ? &*touches_ : nullptr; }
+    [[nodiscard]] const RunOptions& options() const { return options_; }
+
+private:
+    enum class Wish : std::uint8_t { run, park, end };
+    struct Cpu {
+        std::unique_ptr<Vcpu> vcpu;
+        std::atomic<pid_t> thread_id{0};
+        Thread thread;
+    };
+
+    Machine(const RunOptions& options, Print print) : options_(options), print_(std::move(print)) {}
+    [[nodiscard]] Result<> build();
+    [[nodiscard]] Result<> build_kvm();
+    void build_bus();
+    [[nodiscard]] Result<> load();
+    [[nodiscard]] abi::BootInfo boot_info() const;
+
+    // vCPU threads
+    void run_cpu(std::uint32_t index);
+    [[nodiscard]] Result<> run_guest(std::uint32_t index, Vcpu::Attachment& attachment);
+    [[nodiscard]] Wish next_wish(std::uint32_t index) EXCLUDES(mutex_);
+    [[nodiscard]] std::uint64_t reset_count() const EXCLUDES(mutex_);
+    [[nodiscard]] Result<> handle(std::uint32_t index, const Exit& exit);
+    void perform_reset();
+    void run_host_thread(std::uint32_t index);
+
+    // wishes
+    void change_wish(Wish wish, MachineState state) EXCLUDES(mutex_);
+    void ask_out_of_guest();
+    void served(pid_t thread);
+    void page_failed(const Error& error);
+    void end_with(const Error& error);
+    void take_down();
+
+    void guest_printed(std::string_view line) override { print_(line); }
+    void guest_exited(std::uint64_t status) override;
+    void guest_trapped(std::uint32_t cpu, std::uint64_t vector) override;
+
+    const RunOptions options_;
+    Print print_;
+    std::optional<Kvm> kvm_;
+    std::optional<Payload> payload_;
+    std::unique_ptr<MemorySystem> memory_;
+    std::unique_ptr<Vm> vm_;
+    std::uint64_t tsc_khz_ = 1;
+    std::optional<FlatImage> image_;
+    std::optional<RandomTouches> touches_;
+    std::unique_ptr<GuestPort> port_;
+    std::unique_ptr<Serial> serial_;
+    std::unique_ptr<Accelerator> accelerator_;
+    Bus bus_;
+    std::vector<Cpu> cpus_;
+
+    std::atomic<Wish> wish_{Wish::park};
+    mutable Mutex mutex_{LockRank::machine};
+    CondVar changed_;
+    MachineState state_ GUARDED_BY(mutex_) = MachineState::prelaunch;
+    std::uint32_t parked_ GUARDED_BY(mutex_) = 0;
+    std::uint32_t finished_ GUARDED_BY(mutex_) = 0;
+    bool reset_wanted_ GUARDED_BY(mutex_) = false;
+    bool resetting_ GUARDED_BY(mutex_) = false;
+    std::uint64_t reset_count_ GUARDED_BY(mutex_) = 0;
+    std::optional<Error> error_ GUARDED_BY(mutex_);
+    std::optional<std::uint64_t> exit_status_ GUARDED_BY(mutex_);
+};
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,118 @@
+// The machine's life: wishes, and how they reach the vCPUs.
+#include "base/assert.hpp"
+#include "vmm/machine.hpp"
+
+namespace penumbra::vmm {
+
+void Machine::change_wish(Wish wish, MachineState state) {
+    {
+        const MutexLock lock(mutex_);
+        if (state_ == MachineState::ended) return;
+        state_ = state;
+        wish_.store(wish, std::memory_order_seq_cst);
+        changed_.notify_all();
+    }
+    if (wish != Wish::run) ask_out_of_guest();
+}
+
+void Machine::ask_out_of_guest() {
+    for (Cpu& cpu : cpus_) {
+        const pid_t thread = cpu.thread_id.load(std::memory_order_seq_cst);
+        if (thread == 0 || !cpu.vcpu) continue;
+        // While its fault is being answered it is asleep in the kernel; served() asks it afterwards.
+        if (memory_->is_waiting(thread)) continue;
+        cpu.vcpu->request_exit();
+    }
+}
+
+void Machine::served(pid_t thread) {
+    if (wish_.load(std::memory_order_seq_cst) == Wish::run) return;
+    for (Cpu& cpu : cpus_) {
+        if (cpu.thread_id.load(std::memory_order_seq_cst) == thread && cpu.vcpu) cpu.vcpu->request_exit();
+    }
+}
+
+void Machine::pause() {
+    if (accelerator_) accelerator_->pause();
+    const MachineState now = status().state;
+    if (now == MachineState::running) change_wish(Wish::park, MachineState::paused);
+}
+
+void Machine::resume() {
+    {
+        const MutexLock lock(mutex_);
+        if (state_ != MachineState::paused && state_ != MachineState::io_error) return;
+        error_.reset();
+    }
+    change_wish(Wish::run, MachineState::running);
+    memory_->retry();
+    if (accelerator_) accelerator_->resume();
+}
+
+void Machine::reset() {
+    {
+        const MutexLock lock(mutex_);
+        if (state_ == MachineState::ended) return;
+        reset_wanted_ = true;
+        error_.reset();
+    }
+    change_wish(Wish::park, MachineState::running);
+    memory_->retry();
+}
+
+void Machine::end() { change_wish(Wish::end, MachineState::ended); }
+
+void Machine::finish_early() {
+    port_->ask_to_finish_early();
+    touches_->finish();
+}
+
+void Machine::page_failed(const Error& error) {
+    {
+        const MutexLock lock(mutex_);
+        if (error_ || state_ == MachineState::ended) return;
+        error_ = error;
+    }
+    change_wish(Wish::park, MachineState::io_error);
+}
+
+void Machine::end_with(const Error& error) {
+    {
+        const MutexLock lock(mutex_);
+        if (!error_ && state_ != MachineState::ended) error_ = error;
+    }
+    end();
+}
+
+void Machine::guest_exited(std::uint64_t status) {
+    {
+        const MutexLock lock(mutex_);
+        exit_status_ = status;
+    }
+    end();
+}
+
+void Machine::guest_trapped(std::uint32_t cpu, std::uint64_t vector) {
+    end_with(Error{"run the guest on", "vCPU " + std::to_string(cpu) + " took exception " + std::to_string(vector), 0, ""});
+}
+
+MachineStatus Machine::status() const {
+    const MutexLock lock(mutex_);
+    return {state_, parked_ == cpus_.size(), error_, exit_status_};
+}
+
+void Machine::wait_for_change(std::chrono::steady_clock::time_point deadline) {
+    const MutexLock lock(mutex_);
+    if (state_ != MachineState::ended) (void)changed_.wait_until(mutex_, deadline);
+}
+
+bool Machine::wait_for(MachineState wanted, std::chrono::steady_clock::time_point deadline) {
+    const MutexLock lock(mutex_);
+    const bool parked = wanted == MachineState::paused || wanted == MachineState::io_error;
+    while (state_ != wanted || (parked && parked_ != cpus_.size())) {
+        if (!changed_.wait_until(mutex_, deadline)) return state_ == wanted && (!parked || parked_ == cpus_.size());
+    }
+    return true;
+}
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,89 @@
+// The threads that answer faults on guest memory. Quick workers read messages in batches and do the microsecond work (limbo,
+// zero, LZ4); what needs a slow medium goes to slow workers over a bounded queue, so that it is never waited behind.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/mutex.hpp"
+#include "base/thread.hpp"
+#include "base/unique_fd.hpp"
+#include "notifier-bridge/source/userfaultfd_source.hpp"
+#include "shadow-mmu/tables/ept_table.hpp"
+#include "vmm/memory/pagemap.hpp"
+#include "vmm/memory/pager.hpp"
+
+namespace penumbra::vmm {
+
+enum class StalePolicy : std::uint8_t { count, fatal };
+
+struct FaultWorkersOptions {
+    unsigned quick = 2;
+    unsigned slow = 4;
+    StalePolicy stale = StalePolicy::count;
+    /// Called on a worker's thread when a page cannot be supplied; the fault stays parked until resume().
+    std::function<void(const Error&)> on_error;
+    /// Called after a thread's fault was answered, with its id; on a worker's thread, must be quick.
+    std::function<void(pid_t)> on_served;
+    /// Stale-fault counter of the table that a device's thread went through.
+    Counter* device_stale = nullptr;
+};
+
+class FaultWorkers {
+public:
+    FaultWorkers(bridge::Userfaultfd& uffd, mmu::EptTable& ept, Pager& pager, PagerState& state, Pagemap pagemap,
+                 FaultWorkersOptions options);
+    ~FaultWorkers() { stop(); }
+    FaultWorkers(const FaultWorkers&) = delete;
+    FaultWorkers& operator=(const FaultWorkers&) = delete;
+
+    /// Ends serving; idempotent. A thread that sleeps in a fault sleeps on until the window is unregistered.
+    void stop() EXCLUDES(mutex_);
+    /// Makes every parked fault happen again.
+    void resume() EXCLUDES(mutex_);
+    /// A fault of that thread was read and not yet answered: it sleeps in the kernel until it is. on_served follows every
+    /// `true`, so that a caller who notes its wish first and asks then misses nothing.
+    [[nodiscard]] bool is_waiting(pid_t thread) const EXCLUDES(mutex_);
+
+private:
+    using Clock = std::chrono::steady_clock;
+    struct Pending {
+        bridge::Fault fault;
+        Clock::time_point read_at;
+    };
+
+    void run_quick(std::atomic<pid_t>& in_hand);
+    void run_slow();
+    void take(std::span<const bridge::Fault> faults, std::atomic<pid_t>& in_hand);
+    void hand_over(std::span<const bridge::Fault> faults, Clock::time_point now) EXCLUDES(mutex_);
+    void serve(const Pending& pending);
+    void finish(const bridge::Fault& fault) EXCLUDES(mutex_);
+    void note_stale(const bridge::Fault& fault);
+    void check_spurious(const bridge::Fault& fault, Gfn gfn);
+
+    static constexpr std::size_t queue_limit = 4096;
+
+    bridge::Userfaultfd& uffd_;
+    mmu::EptTable& ept_;
+    Pager& pager_;
+    PagerState& state_;
+    Pagemap pagemap_;
+    FaultWorkersOptions options_;
+    bridge::UserfaultfdSource source_;
+    UniqueFd stop_event_;
+    std::atomic<bool> stop_{false};
+    mutable Mutex mutex_{LockRank::fault_queue};
+    CondVar queued_;
+    std::deque<Pending> queue_ GUARDED_BY(mutex_);
+    std::vector<bridge::Fault> waiting_ GUARDED_BY(mutex_);  // on slow workers, or parked
+    std::vector<bridge::Fault> parked_ GUARDED_BY(mutex_);
+    std::vector<std::atomic<pid_t>> in_hand_;  // per quick worker: whose fault it serves now
+    std::vector<Thread> threads_;
+};
+
+}  // namespace penumbra::vmm

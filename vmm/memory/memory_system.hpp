@@ -1,0 +1,109 @@
+// All of one VM's memory: window, tables, bridge, tiers, pager and their threads, put together in one place and taken down
+// in one order.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "notifier-bridge/address_space.hpp"
+#include "notifier-bridge/source/userfaultfd.hpp"
+#include "shadow-mmu/fault/window_source.hpp"
+#include "shadow-mmu/tables/device_table.hpp"
+#include "shadow-mmu/tables/ept_table.hpp"
+#include "vmm/boot/address_layout.hpp"
+#include "vmm/devices/guest_memory.hpp"
+#include "vmm/memory/fault_workers.hpp"
+#include "vmm/memory/guest_ram.hpp"
+#include "vmm/memory/pager.hpp"
+#include "vmm/memory/reclaim.hpp"
+#include "vmm/memory/window.hpp"
+
+namespace penumbra::vmm {
+
+struct MemoryOptions {
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t budget_bytes = 0;
+    bool compress = false;       ///< a compressed tier
+    std::string swap_path;       ///< a file tier; empty: none
+    TakeOutMode take_out = TakeOutMode::move;  ///< falls back to copy where the kernel cannot move
+    unsigned quick_workers = 2;
+    StalePolicy stale = StalePolicy::count;
+    bool accelerator = false;    ///< a device table beside the EPT table
+    std::function<void(const Error&)> on_error;  ///< a page cannot be supplied; any thread
+    std::function<void(pid_t)> on_served;        ///< see FaultWorkersOptions
+};
+
+class MemorySystem final : public GuestMemory {
+public:
+    [[nodiscard]] static Result<std::unique_ptr<MemorySystem>> create(MemoryOptions options);
+    ~MemorySystem() override;
+    MemorySystem(const MemorySystem&) = delete;
+    MemorySystem& operator=(const MemorySystem&) = delete;
+
+    /// For device models and the loader, through the EPT table: never faults on the window.
+    [[nodiscard]] Result<> read(Gpa from, std::span<std::byte> to) override;
+    [[nodiscard]] Result<> write(Gpa to, std::span<const std::byte> from) override;
+
+    /// Drops all content: every page reads zero afterwards. Nobody may be using the memory meanwhile.
+    void discard_everything();
+    /// Tries again after an error: parked faults happen again.
+    void retry();
+    /// See FaultWorkers::is_waiting.
+    [[nodiscard]] bool is_waiting(pid_t thread) const { return workers_->is_waiting(thread); }
+    /// No page is supplied from now on; every wait inside ends. First step of taking down, before vCPUs are joined.
+    void stop_paging();
+    /// Wakes every thread that still sleeps on a fault: it finds zero pages. After stop_paging(); vCPUs must be on their way out.
+    void abandon_window();
+
+    /// One sweep over all pages: each that is in the window is taken out once. Returns pages that could not be taken.
+    struct SweepResult {
+        std::uint64_t taken = 0;
+        std::uint64_t was_out = 0;
+        std::uint64_t kept = 0;
+    };
+    [[nodiscard]] SweepResult evict_everything();
+    /// Pages whose EPT entry and pagemap disagree. Meaningful only while nothing runs and nothing is being evicted.
+    [[nodiscard]] Result<std::uint64_t> disagreements();
+
+    [[nodiscard]] const AddressLayout& layout() const { return layout_; }
+    [[nodiscard]] HvpRange window_pages() const { return ram_.pages(); }
+    [[nodiscard]] PagerState& state() { return *state_; }
+    [[nodiscard]] Reclaimer& reclaimer() { return *reclaimer_; }
+    [[nodiscard]] FaultWorkers& workers() { return *workers_; }
+    [[nodiscard]] bridge::AddressSpace& space() { return space_; }
+    [[nodiscard]] mmu::EptTable& ept() { return *ept_; }
+    [[nodiscard]] mmu::DeviceTable* device_table() { return device_table_ ? &*device_table_ : nullptr; }
+    [[nodiscard]] mmu::WindowSource& window_source() { return *window_source_; }
+    [[nodiscard]] TakeOutMode take_out() const { return window_->mode(); }
+
+private:
+    MemorySystem(AddressLayout layout, GuestRam ram, bridge::Userfaultfd uffd)
+        : layout_(std::move(layout)), ram_(std::move(ram)), uffd_(std::move(uffd)) {}
+
+    [[nodiscard]] Result<> build(const MemoryOptions& options);
+    [[nodiscard]] Result<> build_tables(const MemoryOptions& options);
+    template <class Fn>
+    [[nodiscard]] Result<> each_page(Gpa from, std::uint64_t bytes, mmu::FaultAccess access, Fn&& fn);
+
+    // In order of construction; destroyed in reverse.
+    AddressLayout layout_;
+    GuestRam ram_;
+    bridge::Userfaultfd uffd_;
+    std::unique_ptr<PagerState> state_;
+    std::optional<Window> window_;
+    bridge::AddressSpace space_;
+    std::optional<mmu::EptTable> ept_;
+    mmu::DeviceTlb device_tlb_;
+    std::optional<mmu::DeviceTable> device_table_;
+    std::vector<bridge::Subscription> subscriptions_;
+    std::unique_ptr<Reclaimer> reclaimer_;
+    std::unique_ptr<Pager> pager_;
+    std::optional<mmu::WindowSource> window_source_;
+    std::unique_ptr<FaultWorkers> workers_;
+};
+
+}  // namespace penumbra::vmm

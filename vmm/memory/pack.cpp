@@ -1,0 +1,208 @@
+// The second half of Reclaimer: from limbo to the tiers, and from the compressed tier to the file.
+#include <array>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "base/assert.hpp"
+#include "vmm/memory/reclaim.hpp"
+
+namespace penumbra::vmm {
+
+namespace {
+
+bool is_zero(const std::byte* page) {
+    return page[0] == std::byte{0} && std::memcmp(page, page + 1, page_bytes - 1) == 0;
+}
+
+}  // namespace
+
+/// A claimed run of slots and what became of each.
+struct Reclaimer::Packing {
+    enum class Fate : std::uint8_t { done, to_store, stuck };
+    struct Slot {
+        PageIndex page{};
+        PageWord word;  // as packing
+        Fate fate = Fate::done;
+    };
+
+    SlotSpan span;
+    PackTarget target = PackTarget::any;
+    std::array<Slot, batch> slots{};
+
+    [[nodiscard]] bool any(Fate fate) const {
+        for (std::uint32_t i = 0; i < span.count; ++i) {
+            if (slots[i].fate == fate) return true;
+        }
+        return false;
+    }
+};
+
+std::size_t Reclaimer::pack(std::size_t wanted, PackTarget target) {
+    Packing packing;
+    packing.target = target;
+    packing.span = state_.limbo->claim_oldest(static_cast<std::uint32_t>(std::min(wanted, batch)));
+    if (packing.span.count == 0) return 0;
+    // A fault that rescues a page and then cannot finish puts it back into its slot: then there is a second round.
+    for (unsigned round = 0; round < 8; ++round) {
+        claim_pages(packing);
+        if (!packing.any(Packing::Fate::to_store)) break;
+        if (state_.compressed) store_compressed(packing);
+        if (state_.file && target == PackTarget::any) store_to_file(packing);
+        put_back(packing);
+    }
+    keep_returned(packing);
+    const std::uint64_t before = state_.limbo->used();
+    empty(packing);
+    const std::uint64_t after = state_.limbo->used();
+    return before > after ? before - after : 0;
+}
+
+void Reclaimer::claim_pages(Packing& packing) {
+    for (std::uint32_t i = 0; i < packing.span.count; ++i) {
+        Packing::Slot& slot = packing.slots[i];
+        const std::uint32_t number = packing.span.first + i;
+        const std::optional<PageIndex> page = state_.limbo->occupant(number);
+        if (slot.fate == Packing::Fate::stuck || !page) continue;
+        PageWord word = state_.words.load(*page);
+        if (!word.in_slot() || word.handle() != number) {
+            // Rescued, or on its way: whoever pins the slot may still put it back.
+            state_.limbo->wait_unpinned(number);
+            word = state_.words.load(*page);
+        }
+        if (!word.in_slot() || word.handle() != number) continue;
+        PageWord packed = word.moved_to(PageState::packing, number);
+        if (word.state() == PageState::limbo && !state_.words.change(*page, word, packed)) {
+            --i;  // it changed this moment: look again
+            continue;
+        }
+        slot = {*page, packed, Packing::Fate::to_store};
+        if (!is_zero(pointer_to(state_.limbo->page_of_slot(number)))) continue;
+        if (state_.words.change(*page, packed, packed.moved_to(PageState::zero))) state_.stats.zero_pages.add();
+        slot.fate = Packing::Fate::done;
+    }
+}
+
+void Reclaimer::store_compressed(Packing& packing) {
+    std::array<StoreItem, batch> items;
+    std::array<StoreOutcome, batch> outcomes;
+    std::array<std::uint32_t, batch> at;
+    std::size_t count = 0;
+    for (std::uint32_t i = 0; i < packing.span.count; ++i) {
+        const Packing::Slot& slot = packing.slots[i];
+        if (slot.fate != Packing::Fate::to_store) continue;
+        items[count] = {state_.identity(slot.page, slot.word),
+                        pointer_to(state_.limbo->page_of_slot(packing.span.first + i))};
+        at[count++] = i;
+    }
+    const Incompressible incompressible = state_.file ? Incompressible::refuse : Incompressible::store_raw;
+    state_.compressed->store_batch(std::span{items.data(), count}, std::span{outcomes.data(), count}, incompressible);
+    for (std::size_t n = 0; n < count; ++n) {
+        if (!outcomes[n].stored()) continue;
+        Packing::Slot& slot = packing.slots[at[n]];
+        slot.fate = Packing::Fate::done;
+        const PageWord stored = slot.word.moved_to(PageState::compressed, static_cast<std::uint64_t>(outcomes[n].handle));
+        if (!state_.words.change(slot.page, slot.word, stored)) state_.compressed->drop(outcomes[n].handle);  // rescued
+    }
+    state_.budget.note_peak();
+}
+
+void Reclaimer::store_to_file(Packing& packing) {
+    std::array<FileItem, batch> items;
+    std::array<StoreOutcome, batch> outcomes;
+    std::array<std::uint32_t, batch> at;
+    std::size_t count = 0;
+    for (std::uint32_t i = 0; i < packing.span.count; ++i) {
+        const Packing::Slot& slot = packing.slots[i];
+        if (slot.fate != Packing::Fate::to_store) continue;
+        items[count] = {state_.identity(slot.page, slot.word),
+                        pointer_to(state_.limbo->page_of_slot(packing.span.first + i)), page_bytes, Encoding::raw};
+        at[count++] = i;
+    }
+    if (count == 0) return;
+    const StoreResult<> written = state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    if (!written) note_failure(written.error().error);
+    for (std::size_t n = 0; n < count; ++n) {
+        if (!outcomes[n].stored()) continue;
+        Packing::Slot& slot = packing.slots[at[n]];
+        slot.fate = Packing::Fate::done;
+        const PageWord stored = slot.word.moved_to(PageState::stored, static_cast<std::uint64_t>(outcomes[n].handle));
+        if (!state_.words.change(slot.page, slot.word, stored)) state_.file->drop(outcomes[n].handle);
+    }
+}
+
+void Reclaimer::put_back(Packing& packing) {
+    for (std::uint32_t i = 0; i < packing.span.count; ++i) {
+        Packing::Slot& slot = packing.slots[i];
+        if (slot.fate != Packing::Fate::to_store) continue;
+        const PageWord back = slot.word.moved_to(PageState::limbo, packing.span.first + i);
+        slot.fate = state_.words.change(slot.page, slot.word, back) ? Packing::Fate::stuck : Packing::Fate::done;
+    }
+}
+
+void Reclaimer::keep_returned(Packing& packing) {
+    for (std::uint32_t i = 0; i < packing.span.count; ++i) {
+        const std::uint32_t number = packing.span.first + i;
+        const std::optional<PageIndex> page = state_.limbo->occupant(number);
+        if (packing.slots[i].fate == Packing::Fate::stuck || !page) continue;
+        state_.limbo->wait_unpinned(number);
+        const PageWord word = state_.words.load(*page);
+        if (word.in_slot() && word.handle() == number) packing.slots[i].fate = Packing::Fate::stuck;
+    }
+}
+
+void Reclaimer::empty(const Packing& packing) {
+    std::uint32_t i = 0;
+    while (i < packing.span.count) {
+        const bool stuck = packing.slots[i].fate == Packing::Fate::stuck;
+        std::uint32_t end = i;
+        while (end < packing.span.count && (packing.slots[end].fate == Packing::Fate::stuck) == stuck) ++end;
+        const SlotSpan run{packing.span.first + i, end - i};
+        if (stuck) {
+            state_.limbo->unclaim(run);
+        } else {
+            window_.empty_slots(HvpRange{state_.limbo->page_of_slot(run.first), run.count});
+            state_.budget.uncharge(state_.limbo->release(run));
+        }
+        i = end;
+    }
+}
+
+std::size_t Reclaimer::write_back(std::size_t wanted) {
+    std::array<OldBlob, batch> old;
+    std::array<FileItem, batch> items;
+    std::array<StoreOutcome, batch> outcomes;
+    std::array<PageWord, batch> words;
+    std::array<PageIndex, batch> pages{};
+    const std::size_t found = state_.compressed->oldest(std::span{old.data(), std::min(wanted, batch)});
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < found; ++i) {
+        if (old[i].page >= state_.words.pages()) continue;
+        const PageIndex page{static_cast<std::uint32_t>(old[i].page)};
+        const PageWord word = state_.words.load(page);
+        if (word.state() != PageState::compressed || word.store_handle() != old[i].handle) continue;
+        std::byte* buffer = write_back_buffer_.get() + count * page_bytes;
+        const auto copy = state_.compressed->copy_blob(old[i].handle, state_.identity(page, word), PageBytes{buffer, page_bytes});
+        if (!copy) continue;  // dropped meanwhile; or damaged, which the fault that needs it reports
+        items[count] = {state_.identity(page, word), buffer, copy->length, copy->encoding};
+        words[count] = word;
+        pages[count++] = page;
+    }
+    if (count == 0) return 0;
+    const StoreResult<> written = state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    if (!written) note_failure(written.error().error);
+    std::size_t moved = 0;
+    for (std::size_t n = 0; n < count; ++n) {
+        if (!outcomes[n].stored()) continue;
+        const PageWord stored = words[n].moved_to(PageState::stored, static_cast<std::uint64_t>(outcomes[n].handle));
+        if (state_.words.change(pages[n], words[n], stored)) {
+            state_.compressed->drop(words[n].store_handle());
+            ++moved;
+        } else {
+            state_.file->drop(outcomes[n].handle);
+        }
+    }
+    return moved;
+}
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,104 @@
+// Where each guest page is: one 64-bit word per page, changed by compare-and-swap, through named legal moves only.
+//
+//   zero --fault--> resident --take out--> limbo --claim--> packing --store--> compressed --write back--> stored
+//                      ^                     |                 |  |                |                       |
+//                      `------ rescue -------+-----------------'  `-> zero         `------- fault ---------'
+//
+// The version counts how often the page left the window. It is part of every stored page's identity, and it lets a fault
+// prove that the content it resolved is still the newest.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/mapped_region.hpp"
+#include "vmm/memory/tier/tier.hpp"
+
+namespace penumbra::vmm {
+
+enum class PageState : std::uint8_t {
+    zero,        ///< never written, or found to be all zero: nothing is kept
+    resident,    ///< in the window, or about to be
+    limbo,       ///< out of the window, in a staging slot, not yet packed: the second chance
+    packing,     ///< in its staging slot while a tier reads it
+    compressed,  ///< a blob in the compressed tier
+    stored,      ///< a slot of the file tier
+};
+
+/// Number of a page within the window, from 0.
+enum class PageIndex : std::uint32_t {};
+
+class PageWord {
+public:
+    constexpr PageWord() = default;
+    constexpr explicit PageWord(std::uint64_t raw) : raw_(raw) {}
+
+    [[nodiscard]] constexpr std::uint64_t raw() const { return raw_; }
+    [[nodiscard]] constexpr PageState state() const { return static_cast<PageState>(raw_ & state_mask); }
+    /// Came back soon after it was taken: the next sweep passes over it once.
+    [[nodiscard]] constexpr bool hot() const { return (raw_ & hot_bit) != 0; }
+    [[nodiscard]] constexpr std::uint64_t version() const { return (raw_ >> version_shift) & version_mask; }
+    /// Staging slot in limbo and packing; the tier's handle in compressed and stored; 0 otherwise.
+    [[nodiscard]] constexpr std::uint64_t handle() const { return raw_ >> handle_shift; }
+    [[nodiscard]] constexpr StoreHandle store_handle() const { return StoreHandle{handle()}; }
+    [[nodiscard]] constexpr bool in_slot() const { return state() == PageState::limbo || state() == PageState::packing; }
+
+    /// The same page and version elsewhere.
+    [[nodiscard]] constexpr PageWord moved_to(PageState state, std::uint64_t handle = 0) const {
+        return PageWord{static_cast<std::uint64_t>(state) | (raw_ & (version_mask << version_shift)) | (handle << handle_shift)};
+    }
+    [[nodiscard]] constexpr PageWord heated() const { return PageWord{raw_ | hot_bit}; }
+    [[nodiscard]] constexpr PageWord cooled() const { return PageWord{raw_ & ~hot_bit}; }
+    [[nodiscard]] constexpr PageWord next_version() const {
+        const std::uint64_t next = (version() + 1) & version_mask;
+        return PageWord{(raw_ & ~(version_mask << version_shift)) | (next << version_shift)};
+    }
+
+    friend constexpr bool operator==(PageWord, PageWord) = default;
+
+private:
+    static constexpr std::uint64_t state_mask = 7;
+    static constexpr std::uint64_t hot_bit = 1U << 3;
+    static constexpr unsigned version_shift = 4;
+    static constexpr std::uint64_t version_mask = (1U << 24) - 1;
+    static constexpr unsigned handle_shift = 28;
+    static_assert(handle_shift + store_handle_bits == 64);
+
+    std::uint64_t raw_ = 0;
+};
+
+[[nodiscard]] constexpr bool is_legal_move(PageWord from, PageWord to) {
+    using enum PageState;
+    if (to.state() == zero && to.version() == from.next_version().version()) return true;  // discarded
+    const bool same_version = to.version() == from.version();
+    switch (from.state()) {
+        case zero: return to.state() == resident && same_version;
+        // Taken out with a new version; cooled by the sweep, or put back where it was by a fault that could not finish.
+        case resident: return same_version || (to.state() == limbo && to.version() == from.next_version().version());
+        case limbo: return same_version && (to.state() == packing || to.state() == resident || to.state() == zero);
+        case packing: return same_version && to.state() != packing;
+        case compressed: return same_version && (to.state() == stored || to.state() == resident || to.state() == zero);
+        case stored: return same_version && (to.state() == resident || to.state() == zero);
+    }
+    return false;
+}
+
+/// The words of all pages. Thread-safe.
+class PageStates {
+public:
+    [[nodiscard]] static Result<PageStates> create(std::uint64_t pages);
+
+    [[nodiscard]] std::uint64_t pages() const { return pages_; }
+    [[nodiscard]] PageWord load(PageIndex page) const { return PageWord{word(page).load(std::memory_order_seq_cst)}; }
+    /// False when the word is not `from` any more; nothing is changed then.
+    [[nodiscard]] bool change(PageIndex page, PageWord from, PageWord to);
+
+private:
+    PageStates(MappedRegion region, std::uint64_t pages) : region_(std::move(region)), pages_(pages) {}
+    [[nodiscard]] std::atomic<std::uint64_t>& word(PageIndex page) const;
+
+    MappedRegion region_;  // zero-filled: every page starts as zero, version 0
+    std::uint64_t pages_;
+};
+
+}  // namespace penumbra::vmm

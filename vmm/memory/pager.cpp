@@ -1,0 +1,215 @@
+#include "vmm/memory/pager.hpp"
+
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/planted.hpp"
+
+namespace penumbra::vmm {
+
+using mmu::Conclusion;
+using mmu::Content;
+using mmu::FaultAccess;
+using mmu::ResolvedPage;
+
+namespace {
+
+struct alignas(page_bytes) PageBuffer {
+    std::array<std::byte, page_bytes> bytes{};
+};
+
+/// One fault at a time per thread, so one buffer each.
+PageBuffer& thread_buffer() {
+    static thread_local PageBuffer buffer;
+    return buffer;
+}
+
+const PageBuffer zero_page;
+
+std::string page_name(PageIndex page) { return "guest page " + std::to_string(static_cast<std::uint64_t>(page)); }
+
+}  // namespace
+
+Result<std::unique_ptr<Pager>> Pager::create(PagerState& state, Reclaimer& reclaimer, unsigned readers) {
+    std::unique_ptr<Pager> pager(new Pager(state, reclaimer));
+    const MutexLock lock(pager->readers_mutex_);
+    for (unsigned i = 0; state.file && i < readers; ++i) {
+        PENUMBRA_TRY_ASSIGN(std::unique_ptr<FileReader> reader, state.file->make_reader());
+        pager->readers_.push_back(std::move(reader));
+    }
+    return pager;
+}
+
+Result<> Pager::charge() {
+    constexpr auto patience = std::chrono::seconds{30};
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    bool waited = false;
+    while (!state_.budget.try_charge()) {
+        if (!std::exchange(waited, true)) state_.stats.waits_for_room.add();
+        if (state_.stopping.load(std::memory_order_acquire)) return fail("supply a page", "", "the machine is being stopped");
+        if (const std::optional<Error> why = reclaimer_.exhausted()) return std::unexpected{*why};
+        reclaimer_.kick();
+        reclaimer_.help();
+        if (state_.budget.try_charge()) return {};
+        const auto now = std::chrono::steady_clock::now();
+        if (now > deadline) return fail("make room for a page", "within 30 s", "raise --budget or use a faster swap tier");
+        (void)state_.budget.wait_for_room(now + std::chrono::milliseconds{100});
+    }
+    if (reclaimer_.due()) reclaimer_.kick();
+    return {};
+}
+
+Result<> Pager::wait_while_held() const {
+    // Only a planted switch holds a tier; the wait is a bounded nap so that clearing the switch needs no signal.
+    while (planted(Plant::hold_tier)) {
+        if (state_.stopping.load(std::memory_order_acquire)) return fail("supply a page", "", "the machine is being stopped");
+        Mutex mutex{LockRank::leaf};
+        CondVar never;
+        const MutexLock lock(mutex);
+        (void)never.wait_until(mutex, std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
+    }
+    return {};
+}
+
+Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
+    state_.stats.faults.add();
+    const PageIndex index = state_.index_of(page);
+    for (;;) {  // each turn follows one move of the page to another tier; moves only go outwards
+        const PageWord word = state_.words.load(index);
+        ResolvedPage resolved;
+        resolved.ticket = word.raw();
+        if (word.state() == PageState::resident) return resolved;  // an invalidation is settling: commit will not happen
+        if (word.in_slot()) {
+            const auto slot = static_cast<std::uint32_t>(word.handle());
+            if (word.state() == PageState::packing) {
+                PENUMBRA_TRY(charge());
+                resolved.charged = true;
+            }
+            state_.limbo->pin(slot);
+            if (state_.words.load(index) == word) return resolved;
+            state_.limbo->unpin(slot);
+            if (resolved.charged) state_.budget.uncharge(1);
+            continue;
+        }
+        PENUMBRA_TRY(charge());
+        resolved.charged = true;
+        if (word.state() == PageState::zero) {
+            // A read may share the kernel's zero page; a write would only fault again.
+            if (access == FaultAccess::write) resolved.content = {Content::Kind::copy, hva_of(zero_page.bytes.data())};
+            return resolved;
+        }
+        Result<std::optional<Hva>> loaded = load(index, word);
+        if (loaded && *loaded) {
+            resolved.content = {Content::Kind::copy, **loaded};
+            return resolved;
+        }
+        state_.budget.uncharge(1);
+        if (!loaded) return std::unexpected{std::move(loaded).error()};
+    }
+}
+
+Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
+    PENUMBRA_TRY(wait_while_held());
+    PageBuffer& buffer = thread_buffer();
+    const PageBytes out{buffer.bytes};
+    const StoreResult<> loaded = word.state() == PageState::compressed
+                                     ? state_.compressed->load(word.store_handle(), state_.identity(page, word), out)
+                                     : read_file(page, word, out);
+    if (loaded) return hva_of(buffer.bytes.data());
+    // The answer may be wrong because the page was moved to another tier while it was being read: then the word says so.
+    if (state_.words.load(page) != word) return std::nullopt;
+    Error error = loaded.error().error;
+    error.object = page_name(page) + (error.object.empty() ? "" : " (" + error.object + ")");
+    return std::unexpected{std::move(error)};
+}
+
+StoreResult<> Pager::read_file(PageIndex page, PageWord word, PageBytes out) {
+    std::unique_ptr<FileReader> reader;
+    {
+        const MutexLock lock(readers_mutex_);
+        while (readers_.empty()) reader_free_.wait(readers_mutex_);
+        reader = std::move(readers_.back());
+        readers_.pop_back();
+    }
+    const StoreResult<> result = reader->read(word.store_handle(), state_.identity(page, word), out);
+    const MutexLock lock(readers_mutex_);
+    readers_.push_back(std::move(reader));
+    reader_free_.notify_one();
+    return result;
+}
+
+std::optional<Content> Pager::commit(Hvp page, ResolvedPage& resolved) {
+    const PageIndex index = state_.index_of(page);
+    const PageWord ticket{resolved.ticket};
+    const PageWord now = state_.words.load(index);
+    // With the entry claimed and the sequence unmoved, nobody can have put the page in or taken it out since resolve.
+    PENUMBRA_ASSERT(now.state() != PageState::resident && now.version() == ticket.version(),
+                    "a page was installed against the sequence rule");
+    Content content = resolved.content;
+    PageWord resident = ticket.moved_to(PageState::resident);
+    if (ticket.in_slot()) {
+        if (!now.in_slot() || now.handle() != ticket.handle()) return std::nullopt;  // packed and gone meanwhile
+        // A page that a tier is reading may not move under its reader.
+        const bool movable = now.state() == PageState::limbo;
+        const Hvp slot = state_.limbo->page_of_slot(static_cast<std::uint32_t>(ticket.handle()));
+        content = {movable ? Content::Kind::move : Content::Kind::copy, address_of(slot)};
+        resident = resident.heated();
+        if (!state_.words.change(index, now, resident)) return std::nullopt;
+        if (!movable && !resolved.charged) {
+            state_.budget.charge_anyway();  // one page over for the microseconds until its slot is emptied
+            resolved.charged = true;
+        }
+    } else {
+        if (!state_.words.change(index, ticket, resident)) return std::nullopt;
+    }
+    resolved.content = content;
+    resolved.committed = true;
+    return content;
+}
+
+void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
+    const PageIndex index = state_.index_of(page);
+    const PageWord ticket{resolved.ticket};
+    const auto slot = static_cast<std::uint32_t>(ticket.handle());
+    if (conclusion == Conclusion::abandoned) {
+        if (resolved.committed) put_word_back(index, ticket);
+        if (ticket.in_slot()) state_.limbo->unpin(slot);
+        if (resolved.charged) state_.budget.uncharge(1);
+        return;
+    }
+    switch (ticket.state()) {
+        case PageState::limbo:
+        case PageState::packing:
+            state_.stats.rescued.add();
+            if (resolved.content.kind == Content::Kind::move) {
+                // The page came along with its own charge.
+                state_.limbo->vacate(slot);
+                if (resolved.charged) state_.budget.uncharge(1);
+            }
+            state_.limbo->unpin(slot);
+            return;
+        case PageState::compressed:
+            state_.stats.swapped_in.add();
+            state_.compressed->drop(ticket.store_handle());
+            return;
+        case PageState::stored:
+            state_.stats.swapped_in.add();
+            state_.file->drop(ticket.store_handle());
+            return;
+        case PageState::zero:
+            return;
+        case PageState::resident:
+            assertion_failed("absent page", __FILE__, __LINE__, "a page that was resident was put in again");
+    }
+}
+
+void Pager::put_word_back(PageIndex page, PageWord ticket) {
+    // The entry is still claimed, so nobody else moves a resident page's word but the sweep, which only cools it.
+    const PageWord back = ticket.in_slot() ? ticket.moved_to(PageState::limbo, ticket.handle()) : ticket;
+    for (PageWord now = state_.words.load(page); !state_.words.change(page, now, back); now = state_.words.load(page)) {
+    }
+}
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,44 @@
+// The pager as the fault path sees it: where a page is, and how it comes back. Implements the page source of EptTable.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/mutex.hpp"
+#include "shadow-mmu/fault/page_source.hpp"
+#include "vmm/memory/pager_state.hpp"
+#include "vmm/memory/reclaim.hpp"
+#include "vmm/memory/tier/file_reader.hpp"
+
+namespace penumbra::vmm {
+
+class Pager final : public mmu::PageSource {
+public:
+    /// `readers` bounds how many faults read the file tier at once.
+    [[nodiscard]] static Result<std::unique_ptr<Pager>> create(PagerState& state, Reclaimer& reclaimer, unsigned readers);
+
+    [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, mmu::FaultAccess access) override;
+    [[nodiscard]] std::optional<mmu::Content> commit(Hvp page, mmu::ResolvedPage& resolved) override;
+    void conclude(Hvp page, mmu::ResolvedPage& resolved, mmu::Conclusion conclusion) override;
+
+    /// True when the page is on a slow medium: its fault belongs on a thread that may wait milliseconds.
+    [[nodiscard]] bool is_slow(Hvp page) const { return state_.words.load(state_.index_of(page)).state() == PageState::stored; }
+
+private:
+    Pager(PagerState& state, Reclaimer& reclaimer) : state_(state), reclaimer_(reclaimer) {}
+
+    [[nodiscard]] Result<> charge();
+    /// Fills the calling thread's buffer from a tier. nullopt: the page moved meanwhile, look again.
+    [[nodiscard]] Result<std::optional<Hva>> load(PageIndex page, PageWord word);
+    [[nodiscard]] StoreResult<> read_file(PageIndex page, PageWord word, PageBytes out);
+    [[nodiscard]] Result<> wait_while_held() const;
+    void put_word_back(PageIndex page, PageWord ticket);
+
+    PagerState& state_;
+    Reclaimer& reclaimer_;
+    Mutex readers_mutex_{LockRank::tier};
+    CondVar reader_free_;
+    std::vector<std::unique_ptr<FileReader>> readers_ GUARDED_BY(readers_mutex_);
+};
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,209 @@
+#include "vmm/memory/reclaim.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "base/assert.hpp"
+#include "notifier-bridge/source/memory_ops.hpp"
+
+namespace penumbra::vmm {
+
+using bridge::Blockable;
+using bridge::TakeOut;
+
+namespace {
+
+constexpr std::uint64_t mib = 1ULL << 20;
+
+std::uint64_t headroom(std::uint64_t limit, std::uint64_t divisor) {
+    return std::clamp(limit / divisor, mib / 4, 64 * mib);
+}
+
+}  // namespace
+
+Reclaimer::Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window)
+    : state_(state),
+      space_(space),
+      window_(window),
+      high_water_(state.budget.limit() - headroom(state.budget.limit(), 64)),
+      low_water_(state.budget.limit() - headroom(state.budget.limit(), 32)),
+      pool_share_(state.budget.limit() / 2),
+      limbo_target_(state.limbo->slots() / 2),
+      resident_floor_(std::max<std::uint64_t>(256, (state.budget.limit() >> page_shift) / 32)),
+      write_back_buffer_(std::make_unique<std::byte[]>(batch * page_bytes)),
+      thread_("reclaim", ThreadRole::vmm, [this] { run(); }) {}
+
+void Reclaimer::stop() {
+    {
+        const MutexLock lock(mutex_);
+        stop_ = true;
+        wake_.notify_all();
+    }
+    thread_.join();
+}
+
+void Reclaimer::kick() {
+    if (pending_.exchange(true, std::memory_order_acq_rel)) return;
+    const MutexLock lock(mutex_);
+    kicked_ = true;
+    wake_.notify_all();
+}
+
+std::optional<Error> Reclaimer::exhausted() const {
+    const MutexLock lock(mutex_);
+    return exhausted_;
+}
+
+void Reclaimer::retry() {
+    {
+        const MutexLock lock(mutex_);
+        exhausted_.reset();
+        failure_.reset();
+    }
+    kick();
+}
+
+void Reclaimer::note_failure(const Error& error) {
+    const MutexLock lock(mutex_);
+    failure_ = error;
+}
+
+void Reclaimer::run() {
+    for (;;) {
+        {
+            const MutexLock lock(mutex_);
+            while (!kicked_ && !stop_) wake_.wait(mutex_);
+            if (stop_) return;
+            kicked_ = false;
+        }
+        pending_.store(false, std::memory_order_release);
+        pass();
+    }
+}
+
+void Reclaimer::pass() {
+    state_.stats.reclaim_passes.add();
+    bool progress = free_wanted_slots();
+    while (progress && state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
+        progress = step();
+        state_.budget.announce_room();
+        const MutexLock lock(mutex_);
+        if (stop_) return;
+    }
+    if (!progress && state_.budget.charged() + page_bytes > state_.budget.limit()) give_up();
+    state_.budget.announce_room();
+}
+
+bool Reclaimer::free_wanted_slots() {
+    for (;;) {
+        {
+            const MutexLock lock(mutex_);
+            if (state_.limbo->free_slots() >= wanted_slots_) {
+                wanted_slots_ = 0;
+                wake_.notify_all();
+                return true;
+            }
+        }
+        if (pack(batch, PackTarget::any) == 0) {
+            give_up();
+            return false;
+        }
+    }
+}
+
+void Reclaimer::give_up() {
+    const MutexLock lock(mutex_);
+    exhausted_ = failure_.value_or(Error{"keep the machine within its memory budget", "", 0,
+                                         "no tier has room left: raise --budget or add --swap file:PATH"});
+    wanted_slots_ = 0;
+    wake_.notify_all();
+}
+
+bool Reclaimer::wait_for_slots(std::uint32_t slots) {
+    const MutexLock lock(mutex_);
+    wanted_slots_ = std::min(slots, state_.limbo->slots());
+    kicked_ = true;
+    wake_.notify_all();
+    while (wanted_slots_ != 0 && !stop_) wake_.wait(mutex_);
+    return !stop_ && !exhausted_.has_value();
+}
+
+bool Reclaimer::step() {
+    const std::uint64_t in_limbo = state_.limbo->used();
+    const std::uint64_t all = state_.budget.pages();
+    const bool may_evict = all > in_limbo + resident_floor_.load(std::memory_order_relaxed);
+    bool progress = false;
+    if (in_limbo < limbo_target_ && may_evict) progress = evict(batch, Blockable::yes) > 0;
+    if (in_limbo >= limbo_target_ || !progress) progress = pack(batch, PackTarget::any) > 0 || progress;
+    if (state_.file && state_.compressed && state_.compressed->charged_bytes() > pool_share_) {
+        progress = write_back(batch) > 0 || progress;
+    }
+    return progress;
+}
+
+void Reclaimer::help() {
+    if (!state_.compressed) return;
+    constexpr std::size_t few = 16;
+    (void)evict(few, Blockable::no);
+    (void)pack(few, PackTarget::memory_only);
+    state_.budget.announce_room();
+}
+
+std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
+    constexpr std::uint64_t stride = 64;
+    const std::uint64_t pages = state_.words.pages();
+    std::vector<Hvp> victims;
+    victims.reserve(wanted + stride);
+    for (std::uint64_t seen = 0; seen < 2 * pages + stride && victims.size() < wanted; seen += stride) {
+        const std::uint64_t first = hand_.fetch_add(stride, std::memory_order_relaxed) % ((pages + stride - 1) / stride * stride);
+        if (first == 0 && !victims.empty()) break;  // wrapped: a batch ascends
+        for (std::uint64_t i = first; i < std::min(first + stride, pages); ++i) {
+            const PageIndex page{static_cast<std::uint32_t>(i)};
+            const PageWord word = state_.words.load(page);
+            if (word.state() != PageState::resident) continue;
+            if (word.hot()) {
+                (void)state_.words.change(page, word, word.cooled());
+            } else {
+                victims.push_back(state_.page_at(page));
+            }
+        }
+    }
+    return evict_pages(victims, blockable);
+}
+
+std::size_t Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockable) {
+    std::size_t left = 0;
+    while (!pages.empty()) {
+        const SlotSpan span = state_.limbo->reserve(static_cast<std::uint32_t>(std::min<std::size_t>(pages.size(), 256)));
+        if (span.count == 0) return left;  // limbo is full: pack first
+        std::vector<Hvp> slots(span.count);
+        for (std::uint32_t i = 0; i < span.count; ++i) slots[i] = state_.limbo->page_of_slot(span.first + i);
+        std::vector<TakeOut> outcomes(span.count);
+        std::vector<std::optional<PageIndex>> occupants(span.count);
+        const auto some = pages.first(span.count);
+        const auto settle = [&](std::size_t i, TakeOut outcome) {
+            if (outcome == TakeOut::kept) state_.stats.kept.add();
+            if (outcome != TakeOut::taken) return;
+            const PageIndex page = state_.index_of(some[i]);
+            const PageWord word = state_.words.load(page);
+            const PageWord out = word.next_version().moved_to(PageState::limbo, span.first + i);
+            const bool moved = state_.words.change(page, word, out);
+            PENUMBRA_ASSERT(moved && word.state() == PageState::resident, "a page left the window that was not resident");
+            occupants[i] = page;
+            state_.stats.swapped_out.add();
+            ++left;
+        };
+        const bridge::Bracket result = bridge::swap_out(space_, some, slots, outcomes, blockable, settle);
+        state_.limbo->commit(span, occupants);
+        if (result == bridge::Bracket::would_block) {
+            state_.stats.would_block.add();
+            return left;
+        }
+        pages = pages.subspan(span.count);
+    }
+    return left;
+}
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,96 @@
+// Makes room: takes cold pages out of the running guest, packs what stayed in limbo long enough, and writes the oldest
+// blobs back to the file tier, so that the budget holds.
+//
+//   window --evict (batched bracket)--> limbo --pack (LZ4, zero, file)--> compressed --write back--> file
+//
+// One thread does it in the background between two water marks; fault threads at the hard limit help by non-blockable,
+// memory-only steps. The sweep is a clock over the page words; a page that came back from limbo is passed over once.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "base/mutex.hpp"
+#include "base/thread.hpp"
+#include "notifier-bridge/address_space.hpp"
+#include "vmm/memory/pager_state.hpp"
+#include "vmm/memory/window.hpp"
+
+namespace penumbra::vmm {
+
+class Reclaimer {
+public:
+    Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window);
+    ~Reclaimer() { stop(); }
+    Reclaimer(const Reclaimer&) = delete;
+    Reclaimer& operator=(const Reclaimer&) = delete;
+
+    /// Ends the background thread; idempotent.
+    void stop() EXCLUDES(mutex_);
+    /// Asks for a background pass; cheap.
+    void kick();
+    /// True when the background pass is due.
+    [[nodiscard]] bool due() const { return state_.budget.charged() > high_water_; }
+    /// By a fault at the hard limit: evict and pack a little without waiting for anybody.
+    void help();
+    /// Why no room can be made, once a whole pass freed nothing; cleared by retry().
+    [[nodiscard]] std::optional<Error> exhausted() const EXCLUDES(mutex_);
+    void retry() EXCLUDES(mutex_);
+
+    /// Has the background thread pack until `slots` of limbo are free; false when it cannot.
+    [[nodiscard]] bool wait_for_slots(std::uint32_t slots) EXCLUDES(mutex_);
+
+    // ---- steps, also for tests and benchmarks; any thread ----
+    /// Takes up to `wanted` pages out of the window in sweep order; returns how many left.
+    std::size_t evict(std::size_t wanted, bridge::Blockable blockable);
+    /// Takes these pages (ascending) out if they are in the window; returns how many left.
+    std::size_t evict_pages(std::span<const Hvp> pages, bridge::Blockable blockable);
+    enum class PackTarget : std::uint8_t { memory_only, any };
+    /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free.
+    std::size_t pack(std::size_t wanted, PackTarget target);
+    /// Moves up to `wanted` of the oldest blobs to the file tier. Background thread only, or with the thread stopped.
+    std::size_t write_back(std::size_t wanted);
+
+private:
+    struct Packing;
+
+    void run();
+    void pass();
+    [[nodiscard]] bool step();
+    [[nodiscard]] bool free_wanted_slots() EXCLUDES(mutex_);
+    void give_up() EXCLUDES(mutex_);
+    void note_failure(const Error& error) EXCLUDES(mutex_);
+    void empty(const Packing& packing);
+    void claim_pages(Packing& packing);
+    void store_compressed(Packing& packing);
+    void store_to_file(Packing& packing);
+    void put_back(Packing& packing);
+    void keep_returned(Packing& packing);
+
+    static constexpr std::size_t batch = 64;
+
+    PagerState& state_;
+    bridge::AddressSpace& space_;
+    Window& window_;
+    const std::uint64_t high_water_;
+    const std::uint64_t low_water_;
+    const std::uint64_t pool_share_;     // bytes the compressed tier may keep when there is a file behind it
+    const std::uint64_t limbo_target_;   // pages kept in limbo as the second chance
+    std::atomic<std::uint64_t> hand_{0};
+    std::atomic<std::uint64_t> resident_floor_;
+
+    mutable Mutex mutex_{LockRank::reclaim};
+    CondVar wake_;
+    bool kicked_ GUARDED_BY(mutex_) = false;
+    bool stop_ GUARDED_BY(mutex_) = false;
+    std::uint32_t wanted_slots_ GUARDED_BY(mutex_) = 0;
+    std::optional<Error> exhausted_ GUARDED_BY(mutex_);
+    std::optional<Error> failure_ GUARDED_BY(mutex_);
+    std::atomic<bool> pending_{false};
+    std::unique_ptr<std::byte[]> write_back_buffer_;
+    Thread thread_;
+};
+
+}  // namespace penumbra::vmm

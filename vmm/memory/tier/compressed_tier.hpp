@@ -1,0 +1,68 @@
+// The first tier: pages as LZ4 blobs in RAM.
+//
+// Threads: everything may be called at once from any thread; a thread that stores keeps a compressor of its own. A load
+// or copy that races with a drop is memory-safe and answers `corrupt`, or the page the identity names: the caller looks
+// at its page word again. Dropping a handle twice is a broken promise.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "vmm/memory/tier/blob_pool.hpp"
+#include "vmm/memory/tier/tier.hpp"
+
+namespace penumbra::vmm {
+
+/// What to do with a page whose blob would exceed CompressedTier::largest_blob.
+enum class Incompressible : std::uint8_t { refuse, store_raw };
+
+struct StoreItem {
+    PageIdentity identity;
+    const std::byte* page = nullptr;  ///< one page; not changed by anyone during the call
+};
+
+/// What copy_blob put at the front of the caller's buffer.
+struct BlobCopy {
+    std::uint16_t length = 0;
+    Encoding encoding = Encoding::raw;
+};
+
+class CompressedTier {
+public:
+    static constexpr std::size_t largest_blob = 3072;
+
+    /// `maximum_bytes` bounds every later limit; `limit` starts there.
+    [[nodiscard]] static Result<CompressedTier> create(std::uint64_t maximum_bytes);
+
+    [[nodiscard]] StoreResult<StoreHandle> store(const PageIdentity& identity, ConstPageBytes page,
+                                                 Incompressible incompressible = Incompressible::refuse);
+    /// Answers `stored`, `full` or `incompressible` for each item in `outcomes`, which is as long as `items`.
+    void store_batch(std::span<const StoreItem> items, std::span<StoreOutcome> outcomes, Incompressible incompressible);
+    /// Fills `out` after the check matched; otherwise leaves it alone, or spoilt where a blob does not decode.
+    [[nodiscard]] StoreResult<> load(StoreHandle handle, const PageIdentity& identity, PageBytes out) const;
+    /// Copies the stored form, check compared, for a slower tier to keep as it is.
+    [[nodiscard]] StoreResult<BlobCopy> copy_blob(StoreHandle handle, const PageIdentity& identity,
+                                                  PageBytes out) const;
+    void drop(StoreHandle handle) { pool_->free({&handle, 1}); }
+    void drop_batch(std::span<const StoreHandle> handles) { pool_->free(handles); }
+    /// As BlobPool::oldest().
+    [[nodiscard]] std::size_t oldest(std::span<OldBlob> out) { return pool_->oldest(out); }
+
+    /// In bytes of pool memory. A limit below what is stored drops nothing: stores that fit no hole already paid for
+    /// answer `full` until enough has been dropped.
+    void set_limit(std::uint64_t bytes) { pool_->set_limit(bytes); }
+    [[nodiscard]] std::uint64_t limit() const { return pool_->limit(); }
+    [[nodiscard]] std::uint64_t pages() const { return pool_->blobs(); }
+    /// RAM the tier costs now: pool pages the kernel charges and the pool's own bookkeeping.
+    [[nodiscard]] std::uint64_t charged_bytes() const { return pool_->resident_bytes() + pool_->bookkeeping_bytes(); }
+
+private:
+    explicit CompressedTier(std::unique_ptr<BlobPool> pool) : pool_(std::move(pool)) {}
+
+    void store_some(std::span<const StoreItem> items, std::span<StoreOutcome> outcomes, Incompressible incompressible);
+
+    std::unique_ptr<BlobPool> pool_;
+};
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,99 @@
+#include "vmm/memory/window.hpp"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/assert.hpp"
+
+namespace penumbra::vmm {
+
+using bridge::RegisterMode;
+using bridge::UffdProgress;
+using bridge::WriteProtection;
+using mmu::Content;
+
+Result<Window> Window::create(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging, TakeOutMode mode) {
+    PENUMBRA_TRY(uffd.register_range(ram, RegisterMode::missing_and_write_protect));
+    // UFFDIO_MOVE wants its target registered with the same descriptor.
+    PENUMBRA_TRY(uffd.register_range(staging, RegisterMode::missing));
+    return Window{uffd, ram, staging, mode};
+}
+
+Window::Window(Window&& other) noexcept
+    : uffd_(std::exchange(other.uffd_, nullptr)), ram_(other.ram_), staging_(other.staging_), mode_(other.mode_) {}
+
+Window::~Window() {
+    if (uffd_ == nullptr) return;
+    // Unregistering wakes every sleeper; by now no vCPU is left to be one.
+    (void)uffd_->unregister(ram_);
+    (void)uffd_->unregister(staging_);
+}
+
+Result<> Window::put_in(Hvp page, Content content) {
+    UffdProgress progress;
+    switch (content.kind) {
+        case Content::Kind::zero:
+            progress = uffd_->zero(page, 1);
+            break;
+        case Content::Kind::copy:
+            progress = uffd_->copy(page, content.source, 1);
+            break;
+        case Content::Kind::move:
+            progress = uffd_->move(page, frame_of(content.source), 1);
+            if (progress.error_number == EBUSY || progress.error_number == EINVAL) {  // shared or pinned: not movable
+                progress = uffd_->copy(page, content.source, 1);
+                if (progress.error_number == 0) empty_slots(HvpRange{frame_of(content.source), 1});
+            }
+            break;
+    }
+    PENUMBRA_ASSERT(progress.error_number != EEXIST, "the window holds a page that its table calls absent");
+    PENUMBRA_ASSERT(progress.error_number != ENOENT, "a staging slot that should hold a page is empty");
+    if (progress.error_number != 0) {
+        errno = progress.error_number;
+        return fail_errno("put a page into", "guest memory", errno == ENOMEM ? "give the process more memory" : "");
+    }
+    return {};
+}
+
+std::size_t Window::take_out(HvpRange run, Hvp staging) {
+    if (mode_ == TakeOutMode::copy) return copy_out(run, staging);
+    const UffdProgress moved = uffd_->move(staging, run.first(), run.pages());
+    PENUMBRA_ASSERT(moved.error_number != ENOENT, "the table calls a page present that the window lacks");
+    if (moved.error_number == 0) return run.pages();
+    // The page after the moved ones is shared (fork, merging) or pinned for a moment: copy that one and go on.
+    const HvpRange rest{run.first() + moved.pages, run.pages() - moved.pages};
+    const std::size_t copied = copy_out(HvpRange{rest.first(), 1}, staging + moved.pages);
+    if (copied == 0 || rest.pages() == 1) return moved.pages + copied;
+    return moved.pages + 1 + take_out(HvpRange{rest.first() + 1, rest.pages() - 1}, staging + (moved.pages + 1));
+}
+
+std::size_t Window::copy_out(HvpRange run, Hvp staging) {
+    if (uffd_->write_protect(run, WriteProtection::apply) != 0) return 0;
+    const UffdProgress copied = uffd_->copy(staging, address_of(run.first()), run.pages());
+    if (copied.pages > 0) discard(HvpRange{run.first(), copied.pages});
+    if (copied.pages < run.pages()) {
+        const HvpRange rest{run.first() + copied.pages, run.pages() - copied.pages};
+        const int rc = uffd_->write_protect(rest, WriteProtection::remove);
+        PENUMBRA_ASSERT(rc == 0, "cannot lift a write protection");
+    }
+    return copied.pages;
+}
+
+void Window::discard(HvpRange run) {
+    const int rc = ::madvise(pointer_to(run.first()), run.bytes(), MADV_DONTNEED);
+    PENUMBRA_ASSERT(rc == 0, "madvise refused to drop pages");
+}
+
+void Window::drop(HvpRange run) {
+    PENUMBRA_ASSERT(ram_.contains(run), "dropped pages outside the window");
+    discard(run);
+}
+
+void Window::empty_slots(HvpRange slots) {
+    PENUMBRA_ASSERT(staging_.contains(slots), "emptied slots outside staging");
+    if (!slots.empty()) discard(slots);
+}
+
+}  // namespace penumbra::vmm

@@ -1,0 +1,48 @@
+// Puts pages into guest memory and takes them out, through the one userfaultfd. EptTable is the only caller of the port.
+#pragma once
+
+#include <cstdint>
+
+#include "base/counters.hpp"
+#include "notifier-bridge/source/userfaultfd.hpp"
+#include "shadow-mmu/flush/window_port.hpp"
+
+namespace penumbra::vmm {
+
+/// How pages leave a running guest.
+enum class TakeOutMode : std::uint8_t {
+    move,  ///< UFFDIO_MOVE: the page itself goes to its slot (Linux 6.8)
+    copy,  ///< write-protect, copy, drop: on older kernels
+};
+
+class Window final : public mmu::WindowPort {
+public:
+    /// Registers `ram` and `staging` with `uffd`, which must outlive this object, as must the memory.
+    [[nodiscard]] static Result<Window> create(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging, TakeOutMode mode);
+    Window(Window&& other) noexcept;
+    Window& operator=(Window&&) = delete;
+    ~Window() override;
+
+    [[nodiscard]] Result<> put_in(Hvp page, mmu::Content content) override;
+    [[nodiscard]] std::size_t take_out(HvpRange run, Hvp staging) override;
+    void drop(HvpRange run) override;
+    void wake(HvpRange run) override { uffd_->wake(run); }
+
+    /// Empties staging slots whose content is not needed any more.
+    void empty_slots(HvpRange slots);
+    [[nodiscard]] TakeOutMode mode() const { return mode_; }
+
+private:
+    Window(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging, TakeOutMode mode)
+        : uffd_(&uffd), ram_(ram), staging_(staging), mode_(mode) {}
+
+    [[nodiscard]] std::size_t copy_out(HvpRange run, Hvp staging);
+    static void discard(HvpRange run);
+
+    bridge::Userfaultfd* uffd_;
+    HvpRange ram_;
+    HvpRange staging_;
+    TakeOutMode mode_;
+};
+
+}  // namespace penumbra::vmm

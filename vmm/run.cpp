@@ -1,0 +1,170 @@
+#include "vmm/run.hpp"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <mutex>
+#include <string>
+
+#include "vmm/collect.hpp"
+#include "vmm/control/cli.hpp"
+#include "vmm/control/terminal.hpp"
+#include "vmm/machine.hpp"
+
+namespace penumbra::vmm {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Signals that a run reacts to, taken by the main thread only; blocked before any other thread is made.
+class Signals {
+public:
+    Signals() {
+        sigemptyset(&set_);
+        for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCONT}) sigaddset(&set_, signal);
+        ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+    }
+    /// The next signal, or 0 after `patience`.
+    [[nodiscard]] int next(std::chrono::milliseconds patience) const {
+        const timespec limit{patience.count() / 1000, (patience.count() % 1000) * 1'000'000};
+        const int signal = ::sigtimedwait(&set_, nullptr, &limit);
+        return signal < 0 ? 0 : signal;
+    }
+
+private:
+    sigset_t set_{};
+};
+
+/// Console and progress share the terminal.
+class Screen {
+public:
+    Screen() : progress_(Progress::on(stderr)) {}
+    void line(std::string_view text) {
+        const std::lock_guard lock(mutex_);
+        progress_.finish();
+        std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+    }
+    void progress(const ProgressState& state) {
+        const std::lock_guard lock(mutex_);
+        progress_.update(state);
+    }
+    void finish() {
+        const std::lock_guard lock(mutex_);
+        progress_.finish();
+    }
+
+private:
+    std::mutex mutex_;
+    Progress progress_;
+};
+
+class Run {
+public:
+    Run(Machine& machine, Screen& screen, const Signals& signals) : machine_(machine), screen_(screen), signals_(signals) {}
+
+    void until_the_end() {
+        const std::chrono::seconds time = machine_.options().time;
+        const auto soft = Clock::now() + time;
+        while (machine_.status().state != MachineState::ended) {
+            const int signal = signals_.next(std::chrono::milliseconds{100});
+            if (signal == SIGINT || signal == SIGTERM || signal == SIGHUP) {
+                interrupted_ = true;
+                machine_.end();
+                return;
+            }
+            if (signal == SIGCONT) machine_.resume();
+            screen_.progress(collect_progress(machine_));
+            tell_io_error();
+            if (time.count() == 0 || Clock::now() < soft) continue;
+            if (machine_.status().state == MachineState::io_error) return machine_.end();
+            machine_.finish_early();
+        }
+    }
+
+    [[nodiscard]] bool interrupted() const { return interrupted_; }
+
+private:
+    /// Says once per error why the machine stands still, and what makes it go on.
+    void tell_io_error() {
+        const MachineStatus status = machine_.status();
+        const bool stopped = status.state == MachineState::io_error && status.error;
+        if (stopped && !told_) {
+            screen_.line("penumbra: machine paused: " + status.error->message());
+            screen_.line("penumbra: nothing is lost; once the cause is gone, `kill -CONT " + std::to_string(::getpid()) +
+                         "` goes on, SIGINT ends the run");
+        }
+        told_ = stopped;
+    }
+
+    Machine& machine_;
+    Screen& screen_;
+    const Signals& signals_;
+    bool interrupted_ = false;
+    bool told_ = false;
+};
+
+double seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; }
+
+void judge(RunReport& report, const MachineStatus& status, bool interrupted) {
+    const auto stale = [](const auto& table) { return table.second.stale_faults != 0; };
+    if (interrupted) {
+        report.outcome = "interrupted";
+    } else if (status.error) {
+        report.outcome = "io-error: " + status.error->message();
+    } else if (status.exit_status != std::uint64_t{0} || report.guest.mismatches + report.accelerator.mismatches != 0) {
+        report.outcome = "mismatch";
+    } else if (report.memory.pinned_bytes != 0) {
+        report.outcome = "mismatch: guest memory is pinned";
+    } else if (std::any_of(report.tables.begin(), report.tables.end(), stale)) {
+        report.outcome = "mismatch: a stale table entry was used";
+    }
+}
+
+int finish(const RunOptions& options, const RunReport& report) {
+    if (!options.json_path.empty()) {
+        if (const Result<> written = write_report(options.json_path, report); !written) {
+            print_error(written.error());
+            return static_cast<int>(ExitStatus::failed_check);
+        }
+    }
+    std::fputs(closing_table(report, colour_for(stdout)).c_str(), stdout);
+    return static_cast<int>(report.outcome == "ok" ? ExitStatus::good : ExitStatus::failed_check);
+}
+
+}  // namespace
+
+int run_machine(const RunOptions& options) {
+    const Signals signals;
+    Screen screen;
+    Result<std::unique_ptr<Machine>> machine = Machine::create(options, [&](std::string_view line) { screen.line(line); });
+    if (!machine) {
+        print_error(machine.error());
+        return static_cast<int>(ExitStatus::bad_use);
+    }
+    const auto begin = Clock::now();
+    if (const Result<> started = (*machine)->start(); !started) {
+        print_error(started.error());
+        return static_cast<int>(ExitStatus::bad_use);
+    }
+    Run run(**machine, screen, signals);
+    run.until_the_end();
+    screen.finish();
+
+    RunReport report = collect_report(**machine);
+    report.elapsed_s = std::chrono::duration<double>(Clock::now() - begin).count();
+    const MachineStatus status = (*machine)->status();
+    machine->reset();
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    report.cpu_user_s = seconds(usage.ru_utime);
+    report.cpu_system_s = seconds(usage.ru_stime);
+    judge(report, status, run.interrupted());
+    if (status.error && report.outcome != "interrupted") print_error(*status.error);
+    return finish(options, report);
+}
+
+}  // namespace penumbra::vmm
