@@ -30,7 +30,7 @@ Result<> Machine::build() {
         if (tier.kind == SwapKind::file) memory.swap_path = tier.path;
     }
     memory.take_out = options_.take_out;
-    memory.quick_workers = options_.fault_workers;
+    memory.fault_workers = options_.fault_workers;
     memory.stale = options_.stale_faults == StaleFaults::fatal ? StalePolicy::fatal : StalePolicy::count;
     memory.accelerator = options_.accelerator;
     memory.on_error = [this](const Error& error) { page_failed(error); };

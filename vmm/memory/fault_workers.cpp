@@ -21,13 +21,11 @@ using mmu::FaultOutcome;
 FaultWorkers::FaultWorkers(bridge::Userfaultfd& uffd, mmu::EptTable& ept, Pager& pager, PagerState& state, Pagemap pagemap,
                            FaultWorkersOptions options)
     : uffd_(uffd), ept_(ept), pager_(pager), state_(state), pagemap_(std::move(pagemap)), options_(std::move(options)),
-      source_(uffd), stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), in_hand_(options_.quick) {
+      source_(uffd), stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     PENUMBRA_ASSERT(static_cast<bool>(stop_event_), "no eventfd");
-    for (unsigned i = 0; i < options_.quick; ++i) {
-        threads_.emplace_back("fault-" + std::to_string(i), ThreadRole::vmm, [this, i] { run_quick(in_hand_[i]); });
-    }
-    for (unsigned i = 0; i < options_.slow; ++i) {
-        threads_.emplace_back("slow-fault-" + std::to_string(i), ThreadRole::vmm, [this] { run_slow(); });
+    threads_.emplace_back("fault-reader", ThreadRole::vmm, [this] { run_reader(); });
+    for (unsigned i = 0; i < options_.pool; ++i) {
+        threads_.emplace_back("fault-" + std::to_string(i), ThreadRole::vmm, [this] { run_pool(); });
     }
 }
 
@@ -43,7 +41,7 @@ void FaultWorkers::stop() {
     threads_.clear();
 }
 
-void FaultWorkers::run_quick(std::atomic<pid_t>& in_hand) {
+void FaultWorkers::run_reader() {
     std::array<Fault, bridge::UserfaultfdSource::batch> buffer;
     while (!stop_.load(std::memory_order_acquire)) {
         const Result<std::span<Fault>> faults = source_.read(buffer);
@@ -59,44 +57,44 @@ void FaultWorkers::run_quick(std::atomic<pid_t>& in_hand) {
             options_.on_error(Error{"serve faults on guest memory", "a fault worker ended", 0, "restart the machine"});
             return;
         }
-        take(*faults, in_hand);
+        take(*faults);
     }
 }
 
-void FaultWorkers::take(std::span<const Fault> faults, std::atomic<pid_t>& in_hand) {
+void FaultWorkers::take(std::span<const Fault> faults) {
     const auto now = Clock::now();
-    // Slow ones go first, so that their I/O runs while the quick ones are served here.
-    std::array<Fault, bridge::UserfaultfdSource::batch> slow;
-    std::size_t slow_count = 0;
+    // Those for the pool go first, so that their work runs while the quick ones are served here.
+    std::array<Pending, bridge::UserfaultfdSource::batch> pooled;
+    std::array<Pending, bridge::UserfaultfdSource::batch> quick;
+    std::size_t pooled_count = 0;
     std::size_t quick_count = 0;
-    std::array<const Fault*, bridge::UserfaultfdSource::batch> quick;
     for (const Fault& fault : faults) {
-        if (state_.window.contains(fault.page) && pager_.is_slow(fault.page)) {
-            slow[slow_count++] = fault;
-        } else {
-            quick[quick_count++] = &fault;
-        }
+        Pending pending{fault, now, {}};
+        const bool in_window = state_.window.contains(fault.page);
+        if (in_window && fault.origin == FaultOrigin::guest) pending.plan = predictor_.observe(fault.thread, fault.page);
+        const bool long_work = in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page));
+        (long_work ? pooled[pooled_count++] : quick[quick_count++]) = pending;
     }
-    if (slow_count > 0) hand_over(std::span{slow.data(), slow_count}, now);
+    if (pooled_count > 0) hand_over(std::span{pooled.data(), pooled_count});
     for (std::size_t i = 0; i < quick_count; ++i) {
-        in_hand.store(quick[i]->thread, std::memory_order_seq_cst);
-        serve({*quick[i], now});
-        in_hand.store(0, std::memory_order_seq_cst);
-        options_.on_served(quick[i]->thread);
+        in_hand_.store(quick[i].fault.thread, std::memory_order_seq_cst);
+        serve(quick[i]);
+        in_hand_.store(0, std::memory_order_seq_cst);
+        options_.on_served(quick[i].fault.thread);
     }
 }
 
-void FaultWorkers::hand_over(std::span<const Fault> faults, Clock::time_point now) {
+void FaultWorkers::hand_over(std::span<const Pending> faults) {
     const MutexLock lock(mutex_);
     PENUMBRA_ASSERT(queue_.size() + faults.size() <= queue_limit, "more faults in flight than threads can have");
-    for (const Fault& fault : faults) {
-        queue_.push_back({fault, now});
-        waiting_.push_back(fault);
+    for (const Pending& pending : faults) {
+        queue_.push_back(pending);
+        waiting_.push_back(pending.fault);
         queued_.notify_one();
     }
 }
 
-void FaultWorkers::run_slow() {
+void FaultWorkers::run_pool() {
     for (;;) {
         Pending pending;
         {
@@ -106,8 +104,30 @@ void FaultWorkers::run_slow() {
             pending = queue_.front();
             queue_.pop_front();
         }
+        bring_along(pending);
         serve(pending);
         options_.on_served(pending.fault.thread);
+    }
+}
+
+/// The planned pages go in before the one that was asked for: its thread, once awake, would fault on each of them.
+void FaultWorkers::bring_along(const Pending& pending) {
+    if (pending.plan.count == 0) return;
+    const std::uint64_t wanted = pending.plan.count + 1;
+    if (state_.budget.charged() + wanted * page_bytes > state_.budget.limit()) return;
+    std::array<Hvp, StridePredictor::most + 1> pages{pending.fault.page};
+    std::size_t count = 1;
+    for (std::uint32_t n = 1; n <= pending.plan.count; ++n) {
+        const std::optional<Hvp> page = pending.plan.page(pending.fault.page, n, state_.window);
+        if (page && state_.words.load(state_.index_of(*page)).state() != PageState::resident) pages[count++] = *page;
+    }
+    pager_.read_ahead(std::span{pages.data(), count});
+    const FaultAccess access = pending.fault.is_write ? FaultAccess::write : FaultAccess::read;
+    for (std::size_t i = 1; i < count; ++i) {
+        const std::optional<Gfn> gfn = ept_.memslots().to_guest(pages[i]);
+        const Result<FaultOutcome> outcome = mmu::handle_fault(ept_, pager_, *gfn, access);
+        if (!outcome) return;  // a guess may fail; the fault itself reports
+        if (*outcome == FaultOutcome::installed) state_.stats.prefetched.add();
     }
 }
 
@@ -181,9 +201,7 @@ void FaultWorkers::resume() {
 }
 
 bool FaultWorkers::is_waiting(pid_t thread) const {
-    for (const auto& in_hand : in_hand_) {
-        if (in_hand.load(std::memory_order_seq_cst) == thread) return true;
-    }
+    if (in_hand_.load(std::memory_order_seq_cst) == thread) return true;
     const MutexLock lock(mutex_);
     return std::any_of(waiting_.begin(), waiting_.end(), [&](const Fault& f) { return f.thread == thread; });
 }

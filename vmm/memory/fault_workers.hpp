@@ -1,5 +1,6 @@
-// The threads that answer faults on guest memory. Quick workers read messages in batches and do the microsecond work (limbo,
-// zero, LZ4); what needs a slow medium goes to slow workers over a bounded queue, so that it is never waited behind.
+// The threads that answer faults on guest memory. One reads messages in batches and does the microsecond work (limbo, zero,
+// LZ4) itself, without a hand-over; what needs a slow medium, or brings many pages along, goes to a pool of workers over a
+// bounded queue, so that nothing quick ever waits behind it.
 #pragma once
 
 #include <atomic>
@@ -17,14 +18,14 @@
 #include "shadow-mmu/tables/ept_table.hpp"
 #include "vmm/memory/pagemap.hpp"
 #include "vmm/memory/pager.hpp"
+#include "vmm/memory/prefetch.hpp"
 
 namespace penumbra::vmm {
 
 enum class StalePolicy : std::uint8_t { count, fatal };
 
 struct FaultWorkersOptions {
-    unsigned quick = 2;
-    unsigned slow = 4;
+    unsigned pool = 4;
     StalePolicy stale = StalePolicy::count;
     /// Called on a worker's thread when a page cannot be supplied; the fault stays parked until resume().
     std::function<void(const Error&)> on_error;
@@ -55,12 +56,14 @@ private:
     struct Pending {
         bridge::Fault fault;
         Clock::time_point read_at;
+        PrefetchPlan plan;
     };
 
-    void run_quick(std::atomic<pid_t>& in_hand);
-    void run_slow();
-    void take(std::span<const bridge::Fault> faults, std::atomic<pid_t>& in_hand);
-    void hand_over(std::span<const bridge::Fault> faults, Clock::time_point now) EXCLUDES(mutex_);
+    void run_reader();
+    void run_pool();
+    void take(std::span<const bridge::Fault> faults);
+    void hand_over(std::span<const Pending> faults) EXCLUDES(mutex_);
+    void bring_along(const Pending& pending);
     void serve(const Pending& pending);
     void finish(const bridge::Fault& fault) EXCLUDES(mutex_);
     void note_stale(const bridge::Fault& fault);
@@ -82,7 +85,8 @@ private:
     std::deque<Pending> queue_ GUARDED_BY(mutex_);
     std::vector<bridge::Fault> waiting_ GUARDED_BY(mutex_);  // on slow workers, or parked
     std::vector<bridge::Fault> parked_ GUARDED_BY(mutex_);
-    std::vector<std::atomic<pid_t>> in_hand_;  // per quick worker: whose fault it serves now
+    std::atomic<pid_t> in_hand_{0};  // whose fault the reader serves now
+    StridePredictor predictor_;      // the reader's own
     std::vector<Thread> threads_;
 };
 

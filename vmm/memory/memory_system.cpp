@@ -60,15 +60,14 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
     window_.emplace(std::move(window));
     PENUMBRA_TRY(build_tables(options));
 
-    constexpr unsigned slow_workers = 4;
+    const unsigned pool_workers = std::max(2U, options.fault_workers);
     constexpr unsigned page_request_workers = 2;
     reclaimer_ = std::make_unique<Reclaimer>(*state_, space_, *window_);
-    PENUMBRA_TRY_ASSIGN(pager_, Pager::create(*state_, *reclaimer_, slow_workers + page_request_workers));
+    PENUMBRA_TRY_ASSIGN(pager_, Pager::create(*state_, *reclaimer_, pool_workers + page_request_workers));
     window_source_.emplace(*ept_, *pager_);
     PENUMBRA_TRY_ASSIGN(Pagemap pagemap, Pagemap::open());
     FaultWorkersOptions workers;
-    workers.quick = options.quick_workers;
-    workers.slow = slow_workers;
+    workers.pool = pool_workers;
     workers.stale = options.stale;
     workers.on_error = options.on_error;
     workers.on_served = options.on_served;

@@ -30,7 +30,7 @@ struct MemoryOptions {
     bool compress = false;       ///< a compressed tier
     std::string swap_path;       ///< a file tier; empty: none
     TakeOutMode take_out = TakeOutMode::move;  ///< falls back to copy where the kernel cannot move
-    unsigned quick_workers = 2;
+    unsigned fault_workers = 4;  ///< beside the one that reads messages; at least 2
     StalePolicy stale = StalePolicy::count;
     bool accelerator = false;    ///< a device table beside the EPT table
     std::function<void(const Error&)> on_error;  ///< a page cannot be supplied; any thread

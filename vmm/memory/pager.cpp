@@ -26,6 +26,25 @@ PageBuffer& thread_buffer() {
     return buffer;
 }
 
+/// What read_ahead() fetched for this thread. An entry counts only while the page's word is the one it was read under.
+struct ReadAhead {
+    std::array<PageBuffer, FileReader::depth> buffers;
+    std::array<std::pair<PageIndex, PageWord>, FileReader::depth> keys{};
+    std::size_t count = 0;
+
+    [[nodiscard]] const std::byte* find(PageIndex page, PageWord word) const {
+        for (std::size_t i = 0; i < count; ++i) {
+            if (keys[i] == std::pair{page, word}) return buffers[i].bytes.data();
+        }
+        return nullptr;
+    }
+};
+
+std::unique_ptr<ReadAhead>& thread_read_ahead() {
+    static thread_local std::unique_ptr<ReadAhead> ahead;
+    return ahead;
+}
+
 const PageBuffer zero_page;
 
 std::string page_name(PageIndex page) { return "guest page " + std::to_string(static_cast<std::uint64_t>(page)); }
@@ -112,6 +131,9 @@ Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
 
 Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
     PENUMBRA_TRY(wait_while_held());
+    if (const auto& ahead = thread_read_ahead()) {
+        if (const std::byte* bytes = ahead->find(page, word)) return hva_of(bytes);
+    }
     PageBuffer& buffer = thread_buffer();
     const PageBytes out{buffer.bytes};
     const StoreResult<> loaded = word.state() == PageState::compressed
@@ -125,19 +147,49 @@ Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
     return std::unexpected{std::move(error)};
 }
 
-StoreResult<> Pager::read_file(PageIndex page, PageWord word, PageBytes out) {
-    std::unique_ptr<FileReader> reader;
-    {
-        const MutexLock lock(readers_mutex_);
-        while (readers_.empty()) reader_free_.wait(readers_mutex_);
-        reader = std::move(readers_.back());
-        readers_.pop_back();
-    }
-    const StoreResult<> result = reader->read(word.store_handle(), state_.identity(page, word), out);
+std::unique_ptr<FileReader> Pager::borrow_reader() {
+    const MutexLock lock(readers_mutex_);
+    while (readers_.empty()) reader_free_.wait(readers_mutex_);
+    std::unique_ptr<FileReader> reader = std::move(readers_.back());
+    readers_.pop_back();
+    return reader;
+}
+
+void Pager::return_reader(std::unique_ptr<FileReader> reader) {
     const MutexLock lock(readers_mutex_);
     readers_.push_back(std::move(reader));
     reader_free_.notify_one();
+}
+
+StoreResult<> Pager::read_file(PageIndex page, PageWord word, PageBytes out) {
+    std::unique_ptr<FileReader> reader = borrow_reader();
+    const StoreResult<> result = reader->read(word.store_handle(), state_.identity(page, word), out);
+    return_reader(std::move(reader));
     return result;
+}
+
+void Pager::read_ahead(std::span<const Hvp> pages) {
+    std::unique_ptr<ReadAhead>& ahead = thread_read_ahead();
+    if (!ahead) ahead = std::make_unique<ReadAhead>();
+    std::array<ReadItem, FileReader::depth> items;
+    std::array<StoreOutcome, FileReader::depth> outcomes;
+    std::array<std::pair<PageIndex, PageWord>, FileReader::depth> keys;
+    ahead->count = 0;
+    std::size_t count = 0;
+    for (const Hvp page : pages) {
+        const PageIndex index = state_.index_of(page);
+        const PageWord word = state_.words.load(index);
+        if (word.state() != PageState::stored || count == items.size()) continue;
+        items[count] = {word.store_handle(), state_.identity(index, word), ahead->buffers[count].bytes.data()};
+        keys[count++] = {index, word};
+    }
+    if (count < 2) return;  // one page is read by its own fault
+    std::unique_ptr<FileReader> reader = borrow_reader();
+    (void)reader->read_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    return_reader(std::move(reader));
+    // What could not be read keeps a key that matches no word, so its own fault reads it again and reports.
+    for (std::size_t i = 0; i < count; ++i) ahead->keys[i] = outcomes[i].stored() ? keys[i] : std::pair{keys[i].first, PageWord{}};
+    ahead->count = count;
 }
 
 std::optional<Content> Pager::commit(Hvp page, ResolvedPage& resolved) {

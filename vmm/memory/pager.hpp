@@ -21,6 +21,10 @@ public:
     [[nodiscard]] std::optional<mmu::Content> commit(Hvp page, mmu::ResolvedPage& resolved) override;
     void conclude(Hvp page, mmu::ResolvedPage& resolved, mmu::Conclusion conclusion) override;
 
+    /// Reads those of the pages that are in the file tier, all at once, into a buffer of the calling thread; its next faults on
+    /// them need no I/O. A page that moves meanwhile is simply read again.
+    void read_ahead(std::span<const Hvp> pages);
+
     /// True when the page is on a slow medium: its fault belongs on a thread that may wait milliseconds.
     [[nodiscard]] bool is_slow(Hvp page) const { return state_.words.load(state_.index_of(page)).state() == PageState::stored; }
 
@@ -31,6 +35,8 @@ private:
     /// Fills the calling thread's buffer from a tier. nullopt: the page moved meanwhile, look again.
     [[nodiscard]] Result<std::optional<Hva>> load(PageIndex page, PageWord word);
     [[nodiscard]] StoreResult<> read_file(PageIndex page, PageWord word, PageBytes out);
+    [[nodiscard]] std::unique_ptr<FileReader> borrow_reader() EXCLUDES(readers_mutex_);
+    void return_reader(std::unique_ptr<FileReader> reader) EXCLUDES(readers_mutex_);
     [[nodiscard]] Result<> wait_while_held() const;
     void put_word_back(PageIndex page, PageWord ticket);
 

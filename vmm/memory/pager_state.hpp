@@ -18,6 +18,7 @@ namespace penumbra::vmm {
 
 struct PagerStats {
     Counter faults;
+    Counter prefetched;      ///< pages brought in beside the one that was asked for
     Counter swapped_out;     ///< pages that left the window
     Counter swapped_in;      ///< pages that came back from a tier behind limbo
     Counter rescued;         ///< pages that came back from limbo
