@@ -6,13 +6,16 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <string>
 
 #include "vmm/collect.hpp"
 #include "vmm/control/cli.hpp"
+#include "vmm/control/qmp/server.hpp"
 #include "vmm/control/terminal.hpp"
 #include "vmm/machine.hpp"
+#include "vmm/machine_adapter.hpp"
 
 namespace penumbra::vmm {
 
@@ -94,8 +97,9 @@ private:
         const bool stopped = status.state == MachineState::io_error && status.error;
         if (stopped && !told_) {
             screen_.line("penumbra: machine paused: " + status.error->message());
-            screen_.line("penumbra: nothing is lost; once the cause is gone, `kill -CONT " + std::to_string(::getpid()) +
-                         "` goes on, SIGINT ends the run");
+            const std::string cont = machine_.options().qmp_path.empty() ? "" : "`cont` on the control socket or ";
+            screen_.line("penumbra: nothing is lost; once the cause is gone, " + cont + "`kill -CONT " +
+                         std::to_string(::getpid()) + "` goes on, SIGINT ends the run");
         }
         told_ = stopped;
     }
@@ -111,7 +115,8 @@ double seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + static
 
 void judge(RunReport& report, const MachineStatus& status, bool interrupted) {
     const auto stale = [](const auto& table) { return table.second.stale_faults != 0; };
-    if (interrupted) {
+    const bool quit = !status.error && !status.exit_status;  // neither the guest nor a failure ended it
+    if (interrupted || quit) {
         report.outcome = "interrupted";
     } else if (status.error) {
         report.outcome = "io-error: " + status.error->message();
@@ -150,8 +155,16 @@ int run_machine(const RunOptions& options) {
         print_error(started.error());
         return static_cast<int>(ExitStatus::bad_use);
     }
+    MachineAdapter control(**machine, begin);
+    Result<std::unique_ptr<QmpServer>> server;
+    if (!options.qmp_path.empty()) server = QmpServer::start(options.qmp_path, control);
+    if (!server) {
+        print_error(server.error());
+        return static_cast<int>(ExitStatus::bad_use);
+    }
     Run run(**machine, screen, signals);
     run.until_the_end();
+    server->reset();
     screen.finish();
 
     RunReport report = collect_report(**machine);

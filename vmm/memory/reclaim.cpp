@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -85,14 +86,21 @@ void Reclaimer::run() {
 
 void Reclaimer::pass() {
     state_.stats.reclaim_passes.add();
-    bool progress = free_wanted_slots();
-    while (progress && state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
-        progress = step();
+    if (!free_wanted_slots()) return;
+    // A step may come away with nothing because helping fault threads hold what it wants; only a row of them means that
+    // there is no room to be made.
+    constexpr unsigned most_idle_steps = 200;
+    unsigned idle_steps = 0;
+    while (state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
+        idle_steps = step() ? 0 : idle_steps + 1;
         state_.budget.announce_room();
         const MutexLock lock(mutex_);
         if (stop_) return;
+        if (idle_steps == 0) continue;
+        if (idle_steps == most_idle_steps) break;
+        (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
     }
-    if (!progress && state_.budget.charged() + page_bytes > state_.budget.limit()) give_up();
+    if (idle_steps > 0 && state_.budget.charged() + page_bytes > state_.budget.limit()) give_up();
     state_.budget.announce_room();
 }
 
