@@ -74,9 +74,11 @@ void AddressSpace::release() {
         const MutexLock lock(mutex_);
         begin_change();
         if (!std::exchange(released_, true)) subscribers = order_;
-        end_change();
     }
+    // Still changing: whoever unsubscribes waits until its release has returned.
     for (Subscriber* subscriber : subscribers) subscriber->release();
+    const MutexLock lock(mutex_);
+    end_change();
 }
 
 bool AddressSpace::open(Blockable blockable) {

@@ -96,7 +96,9 @@ private:
     // vCPU threads
     void run_cpu(std::uint32_t index);
     [[nodiscard]] Result<> run_guest(std::uint32_t index, Vcpu::Attachment& attachment);
-    [[nodiscard]] Wish next_wish(std::uint32_t index) EXCLUDES(mutex_);
+    [[nodiscard]] Wish next_wish() EXCLUDES(mutex_);
+    enum class Parked : std::uint8_t { may_leave, must_reset };
+    [[nodiscard]] Parked stay_parked() EXCLUDES(mutex_);
     [[nodiscard]] std::uint64_t reset_count() const EXCLUDES(mutex_);
     [[nodiscard]] Result<> handle(std::uint32_t index, const Exit& exit);
     void perform_reset();

@@ -82,7 +82,7 @@ Result<> Machine::run_guest(std::uint32_t index, Vcpu::Attachment& attachment) {
         vcpu.clear_exit_request();
         if (wish_.load(std::memory_order_seq_cst) != Wish::run) {
             const std::uint64_t resets_before = reset_count();
-            if (next_wish(index) == Wish::end) return {};
+            if (next_wish() == Wish::end) return {};
             if (reset_count() != resets_before) PENUMBRA_TRY(vcpu.set_long_mode(boot_entry(index)));
             continue;
         }
@@ -96,27 +96,32 @@ std::uint64_t Machine::reset_count() const {
     return reset_count_;
 }
 
-Machine::Wish Machine::next_wish(std::uint32_t) {
-    bool reset_here = false;
+Machine::Wish Machine::next_wish() {
     {
         const MutexLock lock(mutex_);
         ++parked_;
-        // The last one in does what needs everybody out of the guest.
-        if (parked_ == cpus_.size() && reset_wanted_) {
-            reset_here = true;
-            reset_wanted_ = false;
-            resetting_ = true;
-        }
         changed_.notify_all();
     }
-    if (reset_here) perform_reset();
+    while (stay_parked() == Parked::must_reset) perform_reset();
+    return wish_.load(std::memory_order_seq_cst);
+}
+
+Machine::Parked Machine::stay_parked() {
     const MutexLock lock(mutex_);
-    while ((wish_.load(std::memory_order_seq_cst) == Wish::park || resetting_) &&
-           wish_.load(std::memory_order_seq_cst) != Wish::end) {
+    for (;;) {
+        const Wish wish = wish_.load(std::memory_order_seq_cst);
+        if (wish == Wish::end) break;
+        // One of them does what needs everybody out of the guest; a paused machine has them all here already.
+        if (reset_wanted_ && !resetting_ && parked_ == cpus_.size()) {
+            reset_wanted_ = false;
+            resetting_ = true;
+            return Parked::must_reset;
+        }
+        if (wish == Wish::run && !resetting_) break;
         changed_.wait(mutex_);
     }
     --parked_;
-    return wish_.load(std::memory_order_seq_cst);
+    return Parked::may_leave;
 }
 
 void Machine::perform_reset() {
@@ -124,13 +129,17 @@ void Machine::perform_reset() {
     memory_->discard_everything();
     const Result<> loaded = load();
     if (!loaded) end_with(loaded.error());
+    bool runs_on = false;
     {
         const MutexLock lock(mutex_);
         ++reset_count_;
         resetting_ = false;
+        // A pause or another reset may have been asked for meanwhile.
+        runs_on = state_ == MachineState::running && !reset_wanted_;
+        if (runs_on) wish_.store(Wish::run, std::memory_order_seq_cst);
+        changed_.notify_all();
     }
-    if (accelerator_) accelerator_->resume();
-    change_wish(Wish::run, MachineState::running);
+    if (runs_on && accelerator_) accelerator_->resume();
 }
 
 Result<> Machine::handle(std::uint32_t index, const Exit& exit) {

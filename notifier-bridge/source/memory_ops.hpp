@@ -1,9 +1,12 @@
 // Changes to guest memory that Penumbra makes itself, each inside its bracket.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <span>
 #include <utility>
 
+#include "base/assert.hpp"
 #include "notifier-bridge/address_space.hpp"
 
 namespace penumbra::bridge {
@@ -15,6 +18,9 @@ enum class Bracket : std::uint8_t { done, would_block };
 template <class Settle>
 [[nodiscard]] Bracket swap_out(AddressSpace& space, std::span<const Hvp> pages, std::span<const Hvp> slots,
                                std::span<TakeOut> outcomes, Blockable blockable, Settle&& settle) {
+    // The event counts its pages in address order: any other order here would hand one page's content to another.
+    PENUMBRA_ASSERT(std::adjacent_find(pages.begin(), pages.end(), std::greater_equal<>{}) == pages.end(),
+                    "pages of a swap_out that do not ascend");
     StagingPlan plan{slots, outcomes};
     InvalidationEvent event;
     event.reason = Reason::swap_out;

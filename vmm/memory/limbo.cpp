@@ -26,13 +26,11 @@ SlotSpan Limbo::reserve(std::uint32_t wanted) {
     return span;
 }
 
-void Limbo::commit(SlotSpan span, const std::vector<std::optional<PageIndex>>& pages) {
+void Limbo::commit(SlotSpan span) {
     const MutexLock lock(mutex_);
     for (std::uint32_t i = 0; i < span.count; ++i) {
         PENUMBRA_ASSERT(state_[span.first + i] == SlotState::reserved, "commit of a slot that was not reserved");
         state_[span.first + i] = SlotState::full;
-        meta_[span.first + i].occupant.store(pages[i] ? static_cast<std::uint32_t>(*pages[i]) : no_page,
-                                             std::memory_order_release);
     }
 }
 

@@ -29,10 +29,14 @@ public:
     [[nodiscard]] Hvp page_of_slot(std::uint32_t slot) const { return staging().first() + slot; }
     [[nodiscard]] std::uint32_t slots() const { return slots_; }
 
-    /// Up to `wanted` empty slots at the head; count 0 when the ring is full. Each must be filled or cancelled.
+    /// Up to `wanted` empty slots at the head; count 0 when the ring is full. They must be committed.
     [[nodiscard]] SlotSpan reserve(std::uint32_t wanted) EXCLUDES(mutex_);
-    /// The reserved slots hold pages now, or nothing where `pages` says so.
-    void commit(SlotSpan span, const std::vector<std::optional<PageIndex>>& pages) EXCLUDES(mutex_);
+    /// A page was taken out into a reserved slot. Before its word says so: a rescue vacates the slot again.
+    void occupy(std::uint32_t slot, PageIndex page) {
+        meta_[slot].occupant.store(static_cast<std::uint32_t>(page), std::memory_order_release);
+    }
+    /// The reserved slots may be packed from now on; those that nobody occupied are empty.
+    void commit(SlotSpan span) EXCLUDES(mutex_);
 
     /// Claims the oldest committed slots for packing; count 0 when there are none.
     [[nodiscard]] SlotSpan claim_oldest(std::uint32_t wanted) EXCLUDES(mutex_);

@@ -162,11 +162,12 @@ void Reclaimer::help() {
 std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
     constexpr std::uint64_t stride = 64;
     const std::uint64_t pages = state_.words.pages();
+    const std::uint64_t strides = (pages + stride - 1) / stride;
     std::vector<Hvp> victims;
     victims.reserve(wanted + stride);
-    for (std::uint64_t seen = 0; seen < 2 * pages + stride && victims.size() < wanted; seen += stride) {
-        const std::uint64_t first = hand_.fetch_add(stride, std::memory_order_relaxed) % ((pages + stride - 1) / stride * stride);
-        if (first == 0 && !victims.empty()) break;  // wrapped: a batch ascends
+    for (std::uint64_t seen = 0; seen < 2 * strides && victims.size() < wanted; ++seen) {
+        // Several threads share the hand, so a later stride may lie below an earlier one: sorted at the end.
+        const std::uint64_t first = hand_.fetch_add(1, std::memory_order_relaxed) % strides * stride;
         for (std::uint64_t i = first; i < std::min(first + stride, pages); ++i) {
             const PageIndex page{static_cast<std::uint32_t>(i)};
             const PageWord word = state_.words.load(page);
@@ -178,6 +179,8 @@ std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
             }
         }
     }
+    std::sort(victims.begin(), victims.end());
+    victims.erase(std::unique(victims.begin(), victims.end()), victims.end());
     return evict_pages(victims, blockable);
 }
 
@@ -189,7 +192,6 @@ std::size_t Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockab
         std::vector<Hvp> slots(span.count);
         for (std::uint32_t i = 0; i < span.count; ++i) slots[i] = state_.limbo->page_of_slot(span.first + i);
         std::vector<TakeOut> outcomes(span.count);
-        std::vector<std::optional<PageIndex>> occupants(span.count);
         const auto some = pages.first(span.count);
         const auto settle = [&](std::size_t i, TakeOut outcome) {
             if (outcome == TakeOut::kept) state_.stats.kept.add();
@@ -197,14 +199,15 @@ std::size_t Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockab
             const PageIndex page = state_.index_of(some[i]);
             const PageWord word = state_.words.load(page);
             const PageWord out = word.next_version().moved_to(PageState::limbo, span.first + i);
+            // Whoever rescues the page vacates the slot, so the slot must know its page before anybody can find it there.
+            state_.limbo->occupy(span.first + static_cast<std::uint32_t>(i), page);
             const bool moved = state_.words.change(page, word, out);
             PENUMBRA_ASSERT(moved && word.state() == PageState::resident, "a page left the window that was not resident");
-            occupants[i] = page;
             state_.stats.swapped_out.add();
             ++left;
         };
         const bridge::Bracket result = bridge::swap_out(space_, some, slots, outcomes, blockable, settle);
-        state_.limbo->commit(span, occupants);
+        state_.limbo->commit(span);
         if (result == bridge::Bracket::would_block) {
             state_.stats.would_block.add();
             return left;

@@ -1,0 +1,237 @@
+// Latency of a fault on guest memory, as a host thread and a guest in ring 0 and ring 3 see it: Penumbra's against the
+// barest loop that answers userfaultfd messages. Options of its own, for looking into a miss:
+//   --experiments                 more variants of the bare loop
+//   --reader=same|other|anywhere  puts Penumbra's reader thread on the faulting CPU, on another, or leaves it alone
+#include <dirent.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <semaphore>
+#include <thread>
+
+#include "bench/common/arguments.hpp"
+#include "bench/common/fault_rounds.hpp"
+#include "bench/common/ticks.hpp"
+#include "bench/common/touch_guest.hpp"
+
+namespace penumbra::bench {
+
+namespace {
+
+constexpr std::uint32_t payload_pages = 8192;
+constexpr std::uint64_t memory_bytes = 64ULL << 20;
+constexpr std::uint64_t budget_bytes = 256ULL << 20;  // never reached: nothing but the benchmark takes pages out
+constexpr std::uint64_t first_extra_region = 0x4000'0000;
+constexpr std::uint64_t extra_region_stride = 0x0400'0000;
+
+struct Options {
+    bool experiments = false;
+    Placement reader = Placement::anywhere;
+};
+
+struct Accessor {
+    std::string name;
+    std::optional<abi::Ring> ring;  ///< none: a host thread
+};
+const std::array<Accessor, 3> accessors{
+    {{"host", std::nullopt}, {"ring0", abi::Ring::kernel}, {"ring3", abi::Ring::user}}};
+
+std::vector<BareLoopOptions> bare_loops(const Options& options) {
+    std::vector<BareLoopOptions> loops{{"bare_same_cpu", Placement::faulting_cpu, Waiting::read, Filling::copy},
+                                       {"bare_anywhere", Placement::anywhere, Waiting::read, Filling::copy},
+                                       {"bare_spinning", Placement::other_cpu, Waiting::spin, Filling::copy}};
+    if (options.experiments) {
+        loops.push_back({"bare_same_cpu_poll", Placement::faulting_cpu, Waiting::poll, Filling::copy});
+        loops.push_back({"bare_same_cpu_move", Placement::faulting_cpu, Waiting::read, Filling::move});
+        loops.push_back({"bare_anywhere_poll", Placement::anywhere, Waiting::poll, Filling::copy});
+        loops.push_back({"bare_spinning_move", Placement::other_cpu, Waiting::spin, Filling::move});
+    }
+    return loops;
+}
+constexpr std::size_t compared_loops = 3;
+
+/// The one thread of this process with that name.
+pid_t thread_named(const std::string& name) {
+    const std::unique_ptr<DIR, decltype([](DIR* d) { ::closedir(d); })> folder{::opendir("/proc/self/task")};
+    while (const dirent* entry = folder ? ::readdir(folder.get()) : nullptr) {
+        std::string comm;
+        std::ifstream{std::string{"/proc/self/task/"} + entry->d_name + "/comm"} >> comm;
+        if (comm == name) return std::atoi(entry->d_name);
+    }
+    return -1;
+}
+
+class Bench {
+public:
+    Bench(Report& report, const Options& options) : report_(report), options_(options) {}
+    [[nodiscard]] Result<> run();
+
+private:
+    [[nodiscard]] Result<> build();
+    [[nodiscard]] Result<> build_backings();
+    [[nodiscard]] Result<> measure(const Accessor& accessor);
+    void report_rows(const Accessor& accessor, const FaultRounds& rounds);
+    void report_sides();
+    void measure_idle();
+    [[nodiscard]] double microseconds(std::uint64_t ticks) const {
+        return static_cast<double>(ticks) * 1000.0 / static_cast<double>(guest_->tsc_khz());
+    }
+
+    Report& report_;
+    const Options options_;
+    Cpus cpus_;
+    std::optional<PayloadPages> payload_;
+    std::optional<DecompressionProbe> probe_;
+    std::unique_ptr<vmm::MemorySystem> memory_;
+    std::unique_ptr<TouchGuest> guest_;
+    std::vector<std::unique_ptr<Backing>> backings_;
+    std::map<std::string, CpuTime> cpu_by_backing_;
+};
+
+Result<> Bench::build() {
+    PENUMBRA_TRY_ASSIGN(cpus_, Cpus::choose());
+    PENUMBRA_TRY_ASSIGN(PayloadPages payload, PayloadPages::load(payload_pages, DecompressionProbe::compresses));
+    payload_.emplace(std::move(payload));
+    probe_.emplace(*payload_);
+    vmm::MemoryOptions memory;
+    memory.memory_bytes = memory_bytes;
+    memory.budget_bytes = budget_bytes;
+    memory.compress = true;
+    memory.on_error = [](const Error& error) { fmt::print(stderr, "{}\n", error.message()); };
+    memory.on_served = [](pid_t) {};
+    PENUMBRA_TRY_ASSIGN(memory_, vmm::MemorySystem::create(std::move(memory)));
+    PENUMBRA_TRY_ASSIGN(guest_, TouchGuest::create(*memory_));
+    for (std::uint32_t i = 0; i < payload_pages; ++i) {
+        PENUMBRA_TRY(memory_->write(guest_->first_data() + i * page_bytes, payload_->page(i)));
+    }
+    if (options_.reader != Placement::anywhere) cpus_.place(thread_named("fault-reader"), options_.reader);
+    return build_backings();
+}
+
+Result<> Bench::build_backings() {
+    using Depth = PenumbraBacking::Depth;
+    backings_.push_back(std::make_unique<PenumbraBacking>("lz4", *memory_, guest_->first_data(), Depth::packed));
+    backings_.push_back(std::make_unique<PenumbraBacking>("limbo", *memory_, guest_->first_data(), Depth::limbo));
+    Gpa guest{first_extra_region};
+    for (const BareLoopOptions& options : bare_loops(options_)) {
+        PENUMBRA_TRY_ASSIGN(std::unique_ptr<BareLoop> loop, BareLoop::create(*payload_, options, cpus_));
+        PENUMBRA_TRY(guest_->add_region(guest, loop->pages()));
+        backings_.push_back(std::make_unique<BareBacking>(std::move(loop), guest));
+        guest += extra_region_stride;
+    }
+    PENUMBRA_TRY_ASSIGN(MappedRegion plain, MappedRegion::anonymous(payload_pages * page_bytes));
+    PENUMBRA_TRY(plain.keep_small_and_private());
+    PENUMBRA_TRY(guest_->add_region(guest, plain.pages()));
+    backings_.push_back(std::make_unique<PlainBacking>(std::move(plain), guest));
+    return {};
+}
+
+Result<> Bench::measure(const Accessor& accessor) {
+    const vmm::PagerStats& stats = memory_->state().stats;
+    const std::uint64_t rescued = stats.rescued.get();
+    const std::uint64_t unpacked = stats.swapped_in.get();
+    RoundsPlan plan;
+    plan.population = payload_pages;
+    FaultRounds rounds(backings_, plan, *probe_);
+    PENUMBRA_TRY(accessor.ring ? guest_->run(*accessor.ring, rounds) : rounds.touch_from_host());
+    PENUMBRA_TRY(rounds.outcome());
+    const std::uint64_t touches = std::uint64_t{plan.rounds + 1} * plan.per_round;
+    if (stats.rescued.get() - rescued != touches || stats.swapped_in.get() - unpacked != touches) {
+        return fail("find every touched page", "where it was put");
+    }
+    report_rows(accessor, rounds);
+    return {};
+}
+
+void Bench::report_rows(const Accessor& accessor, const FaultRounds& rounds) {
+    const auto row = [&](const std::string& what, double value, std::optional<double> baseline = {},
+                         std::optional<double> target = {}) {
+        report_.add(Row{what + "_" + accessor.name, value, "us", baseline, target, Better::lower});
+    };
+    std::vector<double> p50;
+    for (const Samples& samples : rounds.samples()) p50.push_back(microseconds(quantile(samples.ticks, 500)));
+    const double best = *std::min_element(p50.begin() + 2, p50.begin() + 2 + compared_loops);
+    const double unpack = microseconds(quantile(rounds.decompression_ticks(), 500));
+    constexpr double allowed = 1.15;
+    constexpr double allowed_unpacking = 1.3;
+    row("limbo", p50[1], best, allowed);
+    row("lz4", p50[0], best * allowed + unpack * allowed_unpacking, 1.0);
+    for (std::size_t i = 2; i < backings_.size(); ++i) row(backings_[i]->name() + "_p50", p50[i]);
+    row("LZ4_decompress_safe_p50", unpack);
+    for (std::size_t i = 0; i < backings_.size(); ++i) {
+        row(backings_[i]->name() + "_p99", microseconds(quantile(rounds.samples()[i].ticks, 990)));
+        cpu_by_backing_[backings_[i]->name()] += rounds.samples()[i].cpu;
+    }
+}
+
+void Bench::report_sides() {
+    const std::string common = "4 KiB pages, random, vCPU on one CPU; ";
+    const std::string loop = common + "userfaultfd MISSING|WP, UFFDIO_COPY of the payload page, ";
+    const std::map<std::string, std::string> settings{
+        {"limbo", common + "userfaultfd MISSING|WP, page in a staging slot"},
+        {"lz4", common + "userfaultfd MISSING|WP, page in the compressed tier"},
+        {"bare_same_cpu", loop + "blocking read on the faulting CPU"},
+        {"bare_anywhere", loop + "blocking read, unpinned"},
+        {"bare_spinning", loop + "non-blocking reads in a row on the other CPU"},
+        {"first_touch", common + "plain anonymous memory, the kernel's zero page"}};
+    for (const auto& backing : backings_) {
+        const auto known = settings.find(backing->name());
+        report_.add(Side{backing->name(), known == settings.end() ? "experiment" : known->second,
+                         cpu_by_backing_[backing->name()]});
+    }
+}
+
+void Bench::measure_idle() {
+    constexpr double seconds = 3;
+    constexpr double allowed_share = 0.01;
+    const CpuTime before = CpuTime::of_process();
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+    const double share = (CpuTime::of_process() - before).total() / seconds;
+    report_.add(Row{"idle_cpu", share, "share of one CPU", allowed_share, 1.0, Better::lower});
+}
+
+Result<> Bench::run() {
+    PENUMBRA_TRY(build());
+    Result<> outcome;
+    std::binary_semaphore done{0};
+    std::binary_semaphore leave{0};
+    Thread vcpu("vcpu-0", ThreadRole::vcpu, [&] {
+        cpus_.place(0, Placement::faulting_cpu);
+        for (const Accessor& accessor : accessors) {
+            if (outcome) outcome = measure(accessor);
+        }
+        done.release();
+        leave.acquire();  // parked outside the guest while the idle machine is looked at
+    });
+    done.acquire();
+    if (outcome) measure_idle();
+    leave.release();
+    vcpu.join();
+    report_sides();
+    backings_.clear();
+    guest_.reset();
+    return outcome;
+}
+
+}  // namespace
+
+}  // namespace penumbra::bench
+
+int main(int count, char** arguments) {
+    using namespace penumbra::bench;
+    Options options;
+    const auto output = parse_arguments(count, arguments, [&](std::string_view word) {
+        if (word == "--experiments") return options.experiments = true;
+        if (word == "--reader=same") return options.reader = Placement::faulting_cpu, true;
+        if (word == "--reader=other") return options.reader = Placement::other_cpu, true;
+        return word == "--reader=anywhere";
+    });
+    if (!output) return 2;
+    Report report("fault_latency",
+                  {"limbo_host", "limbo_ring0", "limbo_ring3", "lz4_host", "lz4_ring0", "lz4_ring3", "idle_cpu"});
+    Bench bench(report, options);
+    const penumbra::Result<> outcome = bench.run();
+    return report.finish(*output, outcome);
+}

@@ -1,0 +1,171 @@
+// A hostile guest at its two devices: any register accesses, any ring contents, while the host takes pages away.
+// Nothing may crash, hang, or reach memory that no entry allows.
+#include <fuzzer/FuzzedDataProvider.h>
+#include <sched.h>
+
+#include <array>
+
+#include "base/assert.hpp"
+#include "tests/support/accelerator_machine.hpp"
+#include "vmm/devices/guest_port.hpp"
+
+namespace {
+
+using namespace penumbra;
+using penumbra::test::AcceleratorMachine;
+
+/// The machine's memory as a device sees it.
+struct Memory final : vmm::GuestMemory {
+    explicit Memory(AcceleratorMachine& machine) : machine_(machine) {}
+    Result<> read(Gpa from, std::span<std::byte> to) override {
+        if (!is_ram(from, to.size())) return fail("read guest memory");
+        machine_.read(from, to);
+        return {};
+    }
+    Result<> write(Gpa to, std::span<const std::byte> from) override {
+        if (!is_ram(to, from.size())) return fail("write guest memory");
+        machine_.write(to, from);
+        return {};
+    }
+    [[nodiscard]] bool is_ram(Gpa first, std::uint64_t bytes) {
+        for (const mmu::Memslot& slot : machine_.table().memslots().slots()) {
+            const std::uint64_t begin = address_of(slot.guest.first()).value();
+            const std::uint64_t length = slot.guest.bytes();
+            if (first.value() >= begin && first.value() - begin <= length && bytes <= length - (first.value() - begin))
+                return true;
+        }
+        return false;
+    }
+    AcceleratorMachine& machine_;
+};
+
+struct Listener final : vmm::GuestPortListener {
+    void guest_printed(std::string_view line) override {
+        for (const char c : line)
+            PENUMBRA_ASSERT(static_cast<unsigned char>(c) >= ' ', "a control character came through");
+    }
+    void guest_exited(std::uint64_t) override { PENUMBRA_ASSERT(++ends <= 1, "the run ended twice"); }
+    void guest_trapped(std::uint32_t, std::uint64_t) override { PENUMBRA_ASSERT(++ends <= 1, "the run ended twice"); }
+    unsigned ends = 0;
+};
+
+/// Addresses in RAM, at its edges, and anywhere.
+std::uint64_t some_address(FuzzedDataProvider& input) {
+    const auto offset = input.ConsumeIntegralInRange<std::uint64_t>(0, 41 * page_bytes);
+    switch (input.ConsumeIntegralInRange(0, 3)) {
+        case 0:
+            return input.ConsumeIntegral<std::uint64_t>();
+        case 1:
+            return address_of(AcceleratorMachine::high_first).value() + offset;
+        default:
+            return address_of(AcceleratorMachine::low_first).value() + offset;
+    }
+}
+
+std::uint64_t some_value(FuzzedDataProvider& input) {
+    constexpr std::array<std::uint64_t, 8> telling{0, 1, 2, 3, 16, 1024, 1025, ~std::uint64_t{0}};
+    switch (input.ConsumeIntegralInRange(0, 2)) {
+        case 0:
+            return input.PickValueInArray(telling);
+        case 1:
+            return some_address(input);
+        default:
+            return input.ConsumeIntegral<std::uint64_t>();
+    }
+}
+
+void access(FuzzedDataProvider& input, vmm::Device& device) {
+    const bool aligned = input.ConsumeIntegralInRange(0, 7) != 0;
+    const std::uint64_t offset = aligned ? 8 * input.ConsumeIntegralInRange<std::uint64_t>(0, 9)
+                                         : input.ConsumeIntegralInRange<std::uint64_t>(0, page_bytes - 1);
+    const unsigned bytes = aligned ? 8 : input.ConsumeIntegralInRange(1U, 8U);
+    if (input.ConsumeBool()) {
+        device.write(offset, bytes, some_value(input));
+    } else {
+        (void)device.read(offset, bytes);
+    }
+}
+
+void put_command(FuzzedDataProvider& input, Memory& memory) {
+    abi::AccelCommand command{};
+    command.opcode = input.ConsumeIntegralInRange(0, 7) == 0 ? input.ConsumeIntegral<std::uint32_t>()
+                                                             : input.ConsumeIntegralInRange(0U, 4U);
+    command.source = some_address(input);
+    command.target = some_address(input);
+    command.bytes =
+        input.ConsumeBool() ? input.ConsumeIntegralInRange<std::uint64_t>(0, 3 * page_bytes) : some_value(input);
+    (void)memory.write(Gpa{some_address(input) & ~std::uint64_t{63}}, std::as_bytes(std::span{&command, 1}));
+}
+
+/// A ring as a good driver makes it, so that commands are reached at all.
+void make_ring(FuzzedDataProvider& input, AcceleratorMachine& machine, Memory& memory) {
+    machine.set(abi::AccelRegister::control, 0);
+    machine.enable(std::uint64_t{1} << input.ConsumeIntegralInRange(1, 10));
+    std::array<std::byte, 2 * 64> commands{};
+    input.ConsumeData(commands.data(), commands.size());
+    (void)memory.write(address_of(AcceleratorMachine::low_first), commands);
+    machine.set(abi::AccelRegister::doorbell, input.ConsumeIntegralInRange<std::uint64_t>(1, 4));
+}
+
+void clear(AcceleratorMachine& machine) {
+    static const std::vector<std::byte> zeroes(AcceleratorMachine::slot_pages * page_bytes);
+    machine.write(address_of(AcceleratorMachine::low_first), zeroes);
+    machine.write(address_of(AcceleratorMachine::high_first), zeroes);
+    machine.evict_all();
+}
+
+/// Lets the engine come to an end with what it has, for a bounded while.
+void let_work(AcceleratorMachine& machine) {
+    for (unsigned i = 0; i < 50; ++i) {
+        if ((machine.get(abi::AccelRegister::status) & 1) == 0) return;
+        ::sched_yield();
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+    FuzzedDataProvider input(data, size);
+    // One machine for all inputs, for speed; each begins with a reset device and zeroes in memory that is paged out.
+    static AcceleratorMachine machine;
+    machine.device().reset();
+    Memory memory(machine);
+    clear(machine);
+    Listener listener;
+    vmm::GuestPort port(memory, listener, nullptr);
+    const ThreadRoleScope role(ThreadRole::vcpu, 0);
+    for (unsigned step = 0; step < 100 && input.remaining_bytes() > 0; ++step) {
+        switch (input.ConsumeIntegralInRange(0, 9)) {
+            case 0:
+                make_ring(input, machine, memory);
+                break;
+            case 1:
+            case 2:
+                put_command(input, memory);
+                break;
+            case 3:
+                access(input, port);
+                break;
+            case 4:
+                machine.evict_all();
+                break;
+            case 5:
+                let_work(machine);
+                break;
+            case 6:
+                machine.device().reset();
+                break;
+            case 7: {
+                const std::string bytes = input.ConsumeRandomLengthString(64);
+                (void)memory.write(Gpa{some_address(input)}, std::as_bytes(std::span{bytes}));
+                break;
+            }
+            default:
+                access(input, machine.device());
+        }
+    }
+    let_work(machine);
+    machine.device().reset();
+    PENUMBRA_ASSERT(machine.window().violations() == 0, "the window was changed against its contract");
+    return 0;
+}

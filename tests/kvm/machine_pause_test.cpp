@@ -1,0 +1,175 @@
+// Pause, reset and end, also while a vCPU sleeps in a page fault that nobody answers.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/planted.hpp"
+#include "tests/support/machine_fixture.hpp"
+
+#if defined(PENUMBRA_TEST_SWITCHES)
+
+namespace penumbra::vmm::test {
+namespace {
+
+double cpu_seconds() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+class MachinePause : public MachineTest, public testing::WithParamInterface<GuestRing> {
+protected:
+    /// Touches random pages of a full file tier, until told to finish.
+    static RunOptions touching() {
+        RunOptions options = machine_options(PENUMBRA_GUEST_IMAGES "/touch", Tiers::file);
+        options.ring = GetParam();
+        options.memory_bytes = 32 * mib;
+        options.budget_bytes = 16 * mib;
+        options.passes = 1000;
+        return options;
+    }
+    static void wait_until_it_swaps(TestMachine& machine) {
+        const Counter& in = machine->memory().state().stats.swapped_in;
+        ASSERT_TRUE(eventually([&] { return in.get() > 100; }));
+    }
+    /// The vCPU's next fault on a swapped-out page stays unanswered; waits until that has happened.
+    static void hold(TestMachine& machine) {
+        plant(Plant::hold_tier, -1);
+        std::uint64_t touches = ~std::uint64_t{0};
+        ASSERT_TRUE(eventually([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds{50});
+            return std::exchange(touches, machine->touches()->given()) == machine->touches()->given();
+        }));
+    }
+    static void release() { plant(Plant::hold_tier, 0); }
+
+    static void expect_to_finish(TestMachine& machine) {
+        const std::uint64_t touches = machine->touches()->given();
+        EXPECT_TRUE(eventually([&] { return machine->touches()->given() > touches + 1000; })) << "the guest goes on";
+        machine->finish_early();
+        ASSERT_TRUE(machine.wait_for(MachineState::ended));
+        EXPECT_EQ(machine->status().exit_status, std::uint64_t{0});
+        EXPECT_FALSE(machine->status().error.has_value()) << machine->status().error->message();
+    }
+
+    ~MachinePause() override { release(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Rings, MachinePause, testing::Values(GuestRing::ring0, GuestRing::ring3),
+                         [](const auto& test) { return test.param == GuestRing::ring0 ? "ring0" : "ring3"; });
+
+TEST_P(MachinePause, PauseWhileAsleepInAFaultAnswersAtOnceAndParksOnceTheFaultIsServed) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+
+    const auto begin = Clock::now();
+    machine->pause();
+    EXPECT_LT(seconds(Clock::now() - begin), 0.1);
+    EXPECT_EQ(machine->status().state, MachineState::paused);
+
+    // The vCPU sleeps in the kernel and is left alone: no signal that would make its thread spin.
+    const double cpu_before = cpu_seconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds{500});
+    EXPECT_LT(cpu_seconds() - cpu_before, 0.15) << "the held machine burns CPU time";
+    EXPECT_FALSE(machine->status().all_parked) << "a vCPU in a fault is asked once its fault is answered";
+
+    release();
+    EXPECT_TRUE(machine.wait_for(MachineState::paused)) << "it parks as soon as it can";
+    const std::uint64_t touches = machine->touches()->given();
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    EXPECT_EQ(machine->touches()->given(), touches) << "a paused guest goes on";
+    machine->resume();
+    expect_to_finish(machine);
+}
+
+TEST_P(MachinePause, ResumeBeforeTheFaultIsServedUndoesThePause) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    machine->pause();
+    machine->resume();
+    release();
+    EXPECT_EQ(machine->status().state, MachineState::running);
+    expect_to_finish(machine);
+}
+
+TEST_P(MachinePause, ResetWhileAsleepInAFaultStartsTheGuestAgain) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    const std::uint64_t discarded = machine->memory().space().stats().pages_by_reason[static_cast<std::size_t>(bridge::Reason::discard)].get();
+    const auto begin = Clock::now();
+    machine->reset();
+    EXPECT_LT(seconds(Clock::now() - begin), 0.1);
+    release();
+    const auto& dropped = machine->memory().space().stats().pages_by_reason[static_cast<std::size_t>(bridge::Reason::discard)];
+    EXPECT_TRUE(eventually([&] { return dropped.get() > discarded; })) << "no reset happened";
+    expect_to_finish(machine);
+}
+
+TEST_P(MachinePause, MachineWithAVcpuAsleepInAFaultIsDestroyedWithinSeconds) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    EXPECT_LT(seconds(machine.destroy()), 5.0);
+}
+
+TEST_P(MachinePause, EndedMachineWithAVcpuAsleepInAFaultIsDestroyedWithinSeconds) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    machine->pause();
+    machine->end();
+    EXPECT_EQ(machine->status().state, MachineState::ended);
+    EXPECT_LT(seconds(machine.destroy()), 5.0);
+}
+
+class MachineReset : public MachineTest {
+protected:
+    static RunOptions churn() {
+        RunOptions options = machine_options(PENUMBRA_GUEST_IMAGES "/churn");
+        options.cpus = 2;
+        options.accelerator = true;
+        return options;
+    }
+};
+
+TEST_F(MachineReset, ChurnStartsAgainEachTimeAndEndsClean) {
+    TestMachine machine(churn());
+    for (int resets = 0; resets < 12; ++resets) {
+        // Deep in the fill memory is over its budget, so that the reclaimer is at work.
+        const Counter& out = machine->memory().state().stats.swapped_out;
+        const std::uint64_t before = out.get();
+        ASSERT_TRUE(eventually([&] { return out.get() > before + 3000; }));
+        machine->reset();
+    }
+    ASSERT_TRUE(machine.wait_for(MachineState::ended));
+    expect_clean_end(machine);
+}
+
+TEST_F(MachineReset, PausedMachineIsResetToo) {
+    TestMachine machine(churn());
+    ASSERT_TRUE(machine.wait_for_line("pass 1/1 sequential"));
+    ASSERT_TRUE(machine.pause_until_quiet());
+    machine->reset();
+    machine->resume();
+    ASSERT_TRUE(eventually([&] {
+        const std::vector<std::string> lines = machine.lines();
+        return std::ranges::count(lines, "fill") == 2;
+    })) << "the guest starts again";
+    ASSERT_TRUE(machine.wait_for(MachineState::ended));
+    expect_clean_end(machine);
+}
+
+}  // namespace
+}  // namespace penumbra::vmm::test
+
+#endif
