@@ -118,8 +118,7 @@ Result<Figures> measure(std::uint64_t memory_bytes, bool explain) {
     PENUMBRA_TRY(machine->start());
     machine->pause();
     const auto deadline = std::chrono::steady_clock::now() + 30s;
-    while (!machine->status().all_parked && std::chrono::steady_clock::now() < deadline) machine->wait_for_change(deadline);
-    if (!machine->status().all_parked) return fail("pause", "the machine");
+    if (!machine->wait_for(vmm::MachineState::paused, deadline)) return fail("pause", "the machine");
 
     vmm::MemorySystem& memory = machine->memory();
     Figures figures;

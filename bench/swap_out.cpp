@@ -118,7 +118,7 @@ Result<> Bench::take_out(std::span<const std::uint32_t> pages, Score& score) {
     std::size_t packed = 0;
     const CpuTime before = CpuTime::of_process();
     for (std::size_t at = 0; at < victims.size(); at += batch) {
-        left += reclaimer.evict_pages(std::span{victims}.subspan(at, batch), bridge::Blockable::yes);
+        left += reclaimer.evict_pages(std::span{victims}.subspan(at, batch), bridge::Blockable::yes).taken;
         packed += reclaimer.pack(batch, vmm::Reclaimer::PackTarget::memory_only);
     }
     while (const std::size_t more = reclaimer.pack(batch, vmm::Reclaimer::PackTarget::memory_only)) packed += more;

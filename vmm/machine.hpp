@@ -67,8 +67,6 @@ public:
     void finish_early();
 
     [[nodiscard]] MachineStatus status() const EXCLUDES(mutex_);
-    /// Sleeps until the state or `all_parked` changes, or the deadline.
-    void wait_for_change(std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
     /// Sleeps until `wanted` or the deadline; false at the deadline.
     [[nodiscard]] bool wait_for(MachineState wanted, std::chrono::steady_clock::time_point deadline) EXCLUDES(mutex_);
 

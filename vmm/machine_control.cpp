@@ -33,9 +33,9 @@ void Machine::served(pid_t thread) {
 }
 
 void Machine::pause() {
+    if (status().state != MachineState::running) return;
+    change_wish(Wish::park, MachineState::paused);
     if (accelerator_) accelerator_->pause();
-    const MachineState now = status().state;
-    if (now == MachineState::running) change_wish(Wish::park, MachineState::paused);
 }
 
 void Machine::resume() {
@@ -99,11 +99,6 @@ void Machine::guest_trapped(std::uint32_t cpu, std::uint64_t vector) {
 MachineStatus Machine::status() const {
     const MutexLock lock(mutex_);
     return {state_, parked_ == cpus_.size(), error_, exit_status_};
-}
-
-void Machine::wait_for_change(std::chrono::steady_clock::time_point deadline) {
-    const MutexLock lock(mutex_);
-    if (state_ != MachineState::ended) (void)changed_.wait_until(mutex_, deadline);
 }
 
 bool Machine::wait_for(MachineState wanted, std::chrono::steady_clock::time_point deadline) {

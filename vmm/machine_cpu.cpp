@@ -15,11 +15,15 @@ struct Overloaded : Fs... {
     using Fs::operator()...;
 };
 
+/// Thrown into the workload of a host thread when its machine ends: unlike a vCPU it cannot be taken out from outside.
+struct WorkloadStopped {};
+
 /// The machine that churn sees when host threads play its vCPUs: the same memory, bus and devices, no KVM.
 class HostPlatform {
 public:
-    HostPlatform(MemorySystem& memory, Bus& bus, const Payload& payload, unsigned cpu, ThreadRegister::Entry& entry)
-        : memory_(memory), bus_(bus), payload_(payload), cpu_(cpu), entry_(entry) {}
+    HostPlatform(MemorySystem& memory, Bus& bus, const Payload& payload, unsigned cpu, ThreadRegister::Entry& entry,
+                 std::function<bool()> stopped)
+        : memory_(memory), bus_(bus), payload_(payload), cpu_(cpu), entry_(entry), stopped_(std::move(stopped)) {}
 
     std::uint8_t* ram(std::uint64_t gpa) {
         const auto page = memory_.layout().window_page_of(frame_of(Gpa{gpa}));
@@ -38,12 +42,16 @@ public:
         outside([&] { bus_.write_mmio(Gpa{gpa}, std::as_bytes(std::span{&value, 1})); });
     }
     unsigned cpu() { return cpu_; }
-    void relax() { __builtin_ia32_pause(); }
+    void relax() {
+        if (stopped_()) throw WorkloadStopped{};
+        __builtin_ia32_pause();
+    }
 
 private:
     /// Device models may not fault on guest memory, whoever's thread they run on.
     template <class Fn>
     void outside(Fn&& fn) {
+        if (stopped_()) throw WorkloadStopped{};
         entry_.in_guest.store(false, std::memory_order_release);
         fn();
         entry_.in_guest.store(true, std::memory_order_release);
@@ -54,6 +62,7 @@ private:
     const Payload& payload_;
     unsigned cpu_;
     ThreadRegister::Entry& entry_;
+    std::function<bool()> stopped_;
 };
 
 }  // namespace
@@ -178,12 +187,17 @@ Result<> Machine::handle(std::uint32_t index, const Exit& exit) {
 
 void Machine::run_host_thread(std::uint32_t index) {
     ThreadRegister::Entry& entry = *ThreadRegister::self();
-    HostPlatform platform(*memory_, bus_, *payload_, index, entry);
+    HostPlatform platform(*memory_, bus_, *payload_, index, entry,
+                          [this] { return wish_.load(std::memory_order_relaxed) == Wish::end; });
     const abi::BootInfo boot = boot_info();
     guest::ChurnStatus status = guest::ChurnStatus::setup_error;
     {
         const InGuestScope in_guest(entry);
-        status = guest::run_churn(platform, boot);
+        try {
+            status = guest::run_churn(platform, boot);
+        } catch (const WorkloadStopped&) {
+            return;
+        }
     }
     if (index == 0) {
         const auto code = static_cast<std::uint64_t>(status);

@@ -40,7 +40,7 @@ Result<> PenumbraBacking::prepare(std::span<const std::uint32_t> pages) {
     if (depth_ == Depth::packed) PENUMBRA_TRY(empty_limbo());
     std::vector<Hvp> victims;
     for (const std::uint32_t page : pages) victims.push_back(host(page));
-    const std::size_t left = memory_.reclaimer().evict_pages(victims, bridge::Blockable::yes);
+    const std::size_t left = memory_.reclaimer().evict_pages(victims, bridge::Blockable::yes).taken;
     if (left != victims.size()) return fail("take pages out of", "the window");
     if (depth_ == Depth::packed) PENUMBRA_TRY(empty_limbo());
     const PageState wanted = depth_ == Depth::packed ? PageState::compressed : PageState::limbo;

@@ -19,6 +19,7 @@ namespace {
 struct Mapping {
     std::uint64_t end = 0;
     std::uint64_t rss = 0;
+    bool writable = false;
 };
 /// This process's mappings by their first address (proc_pid_smaps(5)).
 std::map<std::uint64_t, Mapping> mappings() {
@@ -37,6 +38,9 @@ std::map<std::uint64_t, Mapping> mappings() {
         const std::size_t dash = first.find('-');
         now = &found[std::stoull(first.substr(0, dash), nullptr, 16)];
         now->end = std::stoull(first.substr(dash + 1), nullptr, 16);
+        std::string permissions;
+        words >> permissions;
+        now->writable = permissions.starts_with("rw");
     }
     return found;
 }
@@ -120,11 +124,11 @@ TEST_F(MachineMemory, ChargedBytesAreTheKernelsWithCompressedMemory) {
     for (const char* phase : {"sequential", "strided", "uniform"}) {
         ASSERT_TRUE(machine.wait_for_line(phase));
         ASSERT_TRUE(machine.pause_until_quiet());
-        // The pool has address space for four times the budget: by far the largest mapping that is new, but for the window.
+        // The pool has address space for four times the budget: the largest new mapping to write to, but for the window.
         std::uint64_t largest = 0;
         std::uint64_t pool_rss = 0;
         for (const auto& [first, mapping] : mappings()) {
-            if (first == window || before.contains(first) || mapping.end - first <= largest) continue;
+            if (first == window || before.contains(first) || !mapping.writable || mapping.end - first <= largest) continue;
             largest = mapping.end - first;
             pool_rss = mapping.rss;
         }

@@ -105,13 +105,30 @@ TEST_P(MachinePause, ResetWhileAsleepInAFaultStartsTheGuestAgain) {
     TestMachine machine(touching());
     wait_until_it_swaps(machine);
     hold(machine);
-    const std::uint64_t discarded = machine->memory().space().stats().pages_by_reason[static_cast<std::size_t>(bridge::Reason::discard)].get();
+    const auto& pages = machine->memory().space().stats().pages_by_reason;
+    const Counter& dropped = pages[static_cast<std::size_t>(bridge::Reason::discard)];
+    const std::uint64_t before = dropped.get();
     const auto begin = Clock::now();
     machine->reset();
     EXPECT_LT(seconds(Clock::now() - begin), 0.1);
     release();
-    const auto& dropped = machine->memory().space().stats().pages_by_reason[static_cast<std::size_t>(bridge::Reason::discard)];
-    EXPECT_TRUE(eventually([&] { return dropped.get() > discarded; })) << "no reset happened";
+    EXPECT_TRUE(eventually([&] { return dropped.get() > before; })) << "no reset happened";
+    expect_to_finish(machine);
+}
+
+TEST_P(MachinePause, PauseAfterAResetThatHasNotHappenedYetHolds) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    machine->reset();
+    machine->pause();
+    release();
+    ASSERT_TRUE(machine.pause_until_quiet());
+    EXPECT_EQ(machine->status().state, MachineState::paused);
+    const std::uint64_t touches = machine->touches()->given();
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    EXPECT_EQ(machine->touches()->given(), touches) << "the reset undid the pause";
+    machine->resume();
     expect_to_finish(machine);
 }
 

@@ -100,7 +100,7 @@ private:
             mmu::handle_fault(*memory_->device_table(), memory_->window_source(), gfn, mmu::FaultAccess::write);
         ASSERT_TRUE(outcome.has_value()) << outcome.error().message();
     }
-    std::size_t evict(Hvp page) { return memory_->reclaimer().evict_pages(std::span{&page, 1}, bridge::Blockable::yes); }
+    std::size_t evict(Hvp page) { return memory_->reclaimer().evict_pages(std::span{&page, 1}, bridge::Blockable::yes).taken; }
     static std::byte first_byte(Hvp page) { return *static_cast<const volatile std::byte*>(pointer_to(page)); }
 
     std::unique_ptr<MemorySystem> memory_;

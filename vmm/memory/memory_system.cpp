@@ -159,21 +159,19 @@ void MemorySystem::retry() {
 
 MemorySystem::SweepResult MemorySystem::evict_everything() {
     SweepResult result;
-    const std::uint64_t kept_before = state_->stats.kept.get();
     constexpr std::uint64_t batch = 64;
     const HvpRange all = ram_.pages();
-    for (std::uint64_t at = 0; at < all.pages(); at += batch) {
+    for (std::uint64_t at = 0; at < all.pages() && !state_->stopping.load(std::memory_order_acquire); at += batch) {
         const std::uint64_t count = std::min(batch, all.pages() - at);
         std::vector<Hvp> pages;
         for (std::uint64_t i = 0; i < count; ++i) pages.push_back(all.first() + (at + i));
         // A batch may have to skip the ring's end, so there is room for two.
         if (state_->limbo->free_slots() < count * 2 && !reclaimer_->wait_for_slots(static_cast<std::uint32_t>(count * 4))) break;
-        const std::size_t taken = reclaimer_->evict_pages(pages, bridge::Blockable::yes);
-        result.taken += taken;
-        result.was_out += count - taken;
+        const Reclaimer::Evicted evicted = reclaimer_->evict_pages(pages, bridge::Blockable::yes);
+        result.taken += evicted.taken;
+        result.kept += evicted.kept;
+        result.was_out += count - evicted.taken - evicted.kept;
     }
-    result.kept = state_->stats.kept.get() - kept_before;
-    result.was_out -= result.kept;
     return result;
 }
 

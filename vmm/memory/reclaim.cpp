@@ -181,20 +181,23 @@ std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
     }
     std::sort(victims.begin(), victims.end());
     victims.erase(std::unique(victims.begin(), victims.end()), victims.end());
-    return evict_pages(victims, blockable);
+    return evict_pages(victims, blockable).taken;
 }
 
-std::size_t Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockable) {
-    std::size_t left = 0;
+Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockable) {
+    Evicted result;
     while (!pages.empty()) {
         const SlotSpan span = state_.limbo->reserve(static_cast<std::uint32_t>(std::min<std::size_t>(pages.size(), 256)));
-        if (span.count == 0) return left;  // limbo is full: pack first
+        if (span.count == 0) return result;  // limbo is full: pack first
         std::vector<Hvp> slots(span.count);
         for (std::uint32_t i = 0; i < span.count; ++i) slots[i] = state_.limbo->page_of_slot(span.first + i);
         std::vector<TakeOut> outcomes(span.count);
         const auto some = pages.first(span.count);
         const auto settle = [&](std::size_t i, TakeOut outcome) {
-            if (outcome == TakeOut::kept) state_.stats.kept.add();
+            if (outcome == TakeOut::kept) {
+                state_.stats.kept.add();
+                ++result.kept;
+            }
             if (outcome != TakeOut::taken) return;
             const PageIndex page = state_.index_of(some[i]);
             const PageWord word = state_.words.load(page);
@@ -204,17 +207,17 @@ std::size_t Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockab
             const bool moved = state_.words.change(page, word, out);
             PENUMBRA_ASSERT(moved && word.state() == PageState::resident, "a page left the window that was not resident");
             state_.stats.swapped_out.add();
-            ++left;
+            ++result.taken;
         };
-        const bridge::Bracket result = bridge::swap_out(space_, some, slots, outcomes, blockable, settle);
+        const bridge::Bracket bracket = bridge::swap_out(space_, some, slots, outcomes, blockable, settle);
         state_.limbo->commit(span);
-        if (result == bridge::Bracket::would_block) {
+        if (bracket == bridge::Bracket::would_block) {
             state_.stats.would_block.add();
-            return left;
+            return result;
         }
         pages = pages.subspan(span.count);
     }
-    return left;
+    return result;
 }
 
 }  // namespace penumbra::vmm

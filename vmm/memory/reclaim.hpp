@@ -45,8 +45,12 @@ public:
     // ---- steps, also for tests and benchmarks; any thread ----
     /// Takes up to `wanted` pages out of the window in sweep order; returns how many left.
     std::size_t evict(std::size_t wanted, bridge::Blockable blockable);
-    /// Takes these pages (ascending) out if they are in the window; returns how many left.
-    std::size_t evict_pages(std::span<const Hvp> pages, bridge::Blockable blockable);
+    struct Evicted {
+        std::size_t taken = 0;
+        std::size_t kept = 0;  ///< in the window still: the kernel would not give them
+    };
+    /// Takes these pages (ascending) out if they are in the window. Stops early when limbo is full.
+    Evicted evict_pages(std::span<const Hvp> pages, bridge::Blockable blockable);
     enum class PackTarget : std::uint8_t { memory_only, any };
     /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free.
     std::size_t pack(std::size_t wanted, PackTarget target);
