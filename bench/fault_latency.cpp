@@ -2,16 +2,15 @@
 // barest loop that answers userfaultfd messages. Options of its own, for looking into a miss:
 //   --experiments                 more variants of the bare loop
 //   --reader=same|other|anywhere  puts Penumbra's reader thread on the faulting CPU, on another, or leaves it alone
-#include <dirent.h>
-
+#include <algorithm>
+#include <array>
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
 #include <map>
 #include <semaphore>
 #include <thread>
 
 #include "bench/common/arguments.hpp"
+#include "bench/common/bare_variants.hpp"
 #include "bench/common/fault_rounds.hpp"
 #include "bench/common/ticks.hpp"
 #include "bench/common/touch_guest.hpp"
@@ -27,7 +26,7 @@ constexpr std::uint64_t first_extra_region = 0x4000'0000;
 constexpr std::uint64_t extra_region_stride = 0x0400'0000;
 
 struct Options {
-    bool experiments = false;
+    LoopSet loops = LoopSet::compared;
     Placement reader = Placement::anywhere;
 };
 
@@ -38,30 +37,7 @@ struct Accessor {
 const std::array<Accessor, 3> accessors{
     {{"host", std::nullopt}, {"ring0", abi::Ring::kernel}, {"ring3", abi::Ring::user}}};
 
-std::vector<BareLoopOptions> bare_loops(const Options& options) {
-    std::vector<BareLoopOptions> loops{{"bare_same_cpu", Placement::faulting_cpu, Waiting::read, Filling::copy},
-                                       {"bare_anywhere", Placement::anywhere, Waiting::read, Filling::copy},
-                                       {"bare_spinning", Placement::other_cpu, Waiting::spin, Filling::copy}};
-    if (options.experiments) {
-        loops.push_back({"bare_same_cpu_poll", Placement::faulting_cpu, Waiting::poll, Filling::copy});
-        loops.push_back({"bare_same_cpu_move", Placement::faulting_cpu, Waiting::read, Filling::move});
-        loops.push_back({"bare_anywhere_poll", Placement::anywhere, Waiting::poll, Filling::copy});
-        loops.push_back({"bare_spinning_move", Placement::other_cpu, Waiting::spin, Filling::move});
-    }
-    return loops;
-}
-constexpr std::size_t compared_loops = 3;
-
-/// The one thread of this process with that name.
-pid_t thread_named(const std::string& name) {
-    const std::unique_ptr<DIR, decltype([](DIR* d) { ::closedir(d); })> folder{::opendir("/proc/self/task")};
-    while (const dirent* entry = folder ? ::readdir(folder.get()) : nullptr) {
-        std::string comm;
-        std::ifstream{std::string{"/proc/self/task/"} + entry->d_name + "/comm"} >> comm;
-        if (comm == name) return std::atoi(entry->d_name);
-    }
-    return -1;
-}
+constexpr std::size_t compared_loops = 3;  // the rest of bare_loops() are experiments
 
 class Bench {
 public:
@@ -115,7 +91,7 @@ Result<> Bench::build_backings() {
     backings_.push_back(std::make_unique<PenumbraBacking>("lz4", *memory_, guest_->first_data(), Depth::packed));
     backings_.push_back(std::make_unique<PenumbraBacking>("limbo", *memory_, guest_->first_data(), Depth::limbo));
     Gpa guest{first_extra_region};
-    for (const BareLoopOptions& options : bare_loops(options_)) {
+    for (const BareLoopOptions& options : bare_loops(options_.loops)) {
         PENUMBRA_TRY_ASSIGN(std::unique_ptr<BareLoop> loop, BareLoop::create(*payload_, options, cpus_));
         PENUMBRA_TRY(guest_->add_region(guest, loop->pages()));
         backings_.push_back(std::make_unique<BareBacking>(std::move(loop), guest));
@@ -167,19 +143,13 @@ void Bench::report_rows(const Accessor& accessor, const FaultRounds& rounds) {
 }
 
 void Bench::report_sides() {
-    const std::string common = "4 KiB pages, random, vCPU on one CPU; ";
-    const std::string loop = common + "userfaultfd MISSING|WP, UFFDIO_COPY of the payload page, ";
-    const std::map<std::string, std::string> settings{
-        {"limbo", common + "userfaultfd MISSING|WP, page in a staging slot"},
-        {"lz4", common + "userfaultfd MISSING|WP, page in the compressed tier"},
-        {"bare_same_cpu", loop + "blocking read on the faulting CPU"},
-        {"bare_anywhere", loop + "blocking read, unpinned"},
-        {"bare_spinning", loop + "non-blocking reads in a row on the other CPU"},
-        {"first_touch", common + "plain anonymous memory, the kernel's zero page"}};
+    report_.note(
+        "All sides: the same 4 KiB pages in random order, cold; the thread that faults is pinned to one CPU. All but");
+    report_.note(
+        "first_touch: userfaultfd in modes MISSING and WP. A side's CPU time is the whole process's around its "
+        "touches.");
     for (const auto& backing : backings_) {
-        const auto known = settings.find(backing->name());
-        report_.add(Side{backing->name(), known == settings.end() ? "experiment" : known->second,
-                         cpu_by_backing_[backing->name()]});
+        report_.add(Side{backing->name(), backing->settings(), cpu_by_backing_[backing->name()]});
     }
 }
 
@@ -223,7 +193,7 @@ int main(int count, char** arguments) {
     using namespace penumbra::bench;
     Options options;
     const auto output = parse_arguments(count, arguments, [&](std::string_view word) {
-        if (word == "--experiments") return options.experiments = true;
+        if (word == "--experiments") return options.loops = LoopSet::with_experiments, true;
         if (word == "--reader=same") return options.reader = Placement::faulting_cpu, true;
         if (word == "--reader=other") return options.reader = Placement::other_cpu, true;
         return word == "--reader=anywhere";

@@ -1,19 +1,19 @@
-// What a machine costs beside its guest's memory. Two machines of different size and one budget, each in a process of its
-// own, are filled with real pages; what grows with the size, other than page tables, is metadata.
-#include <unistd.h>
-
+// What a machine costs beside its guest's memory. Two machines of different size and one budget, each in a process of
+// its own, are filled with real pages; what grows with the size, other than page tables, is metadata.
+#include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <sstream>
 #include <thread>
 
+#include "base/page_size.hpp"
 #include "bench/common/arguments.hpp"
 #include "bench/common/child.hpp"
 #include "bench/common/cpu_time.hpp"
 #include "bench/common/payload_pages.hpp"
+#include "bench/common/scratch.hpp"
 #include "bench/common/smaps.hpp"
-#include "base/page_size.hpp"
 #include "vmm/machine.hpp"
 
 namespace penumbra::bench {
@@ -35,31 +35,13 @@ struct Figures {
 };
 
 std::ostream& operator<<(std::ostream& out, const Figures& f) {
-    return out << f.started << ' ' << f.filled << ' ' << f.table_pages << ' ' << f.guest_pages << ' ' << f.stored_pages << ' '
-               << f.cpu.user << ' ' << f.cpu.system << '\n';
+    return out << f.started << ' ' << f.filled << ' ' << f.table_pages << ' ' << f.guest_pages << ' ' << f.stored_pages
+               << ' ' << f.cpu.user << ' ' << f.cpu.system << '\n';
 }
 std::istream& operator>>(std::istream& in, Figures& f) {
-    return in >> f.started >> f.filled >> f.table_pages >> f.guest_pages >> f.stored_pages >> f.cpu.user >> f.cpu.system;
+    return in >> f.started >> f.filled >> f.table_pages >> f.guest_pages >> f.stored_pages >> f.cpu.user >>
+           f.cpu.system;
 }
-
-/// A folder of its own for the swap file, gone with the object.
-class Scratch {
-public:
-    Scratch() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "penumbra-bench-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) != nullptr) folder_ = pattern;
-    }
-    ~Scratch() {
-        std::error_code error;
-        if (!folder_.empty()) std::filesystem::remove_all(folder_, error);
-    }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    [[nodiscard]] std::string swap_file() const { return folder_ + "/swap"; }
-
-private:
-    std::string folder_;
-};
 
 /// Resident memory without the window, limbo's slots and the blob pool.
 Result<std::uint64_t> beside_guest_memory(vmm::MemorySystem& memory, bool explain) {
@@ -69,8 +51,8 @@ Result<std::uint64_t> beside_guest_memory(vmm::MemorySystem& memory, bool explai
     PENUMBRA_TRY_ASSIGN(const std::uint64_t staging, resident_bytes(state.limbo->staging()));
     const std::uint64_t pool = state.compressed->charged_bytes();
     if (explain) {
-        fmt::print(stderr, "  rss {} KiB, window {}, staging {}, pool {}, tables {}\n", resident.total >> 10, window >> 10,
-                   staging >> 10, pool >> 10, memory.ept().table_pages() * 4);
+        fmt::print(stderr, "  rss {} KiB, window {}, staging {}, pool {}, tables {}\n", resident.total >> 10,
+                   window >> 10, staging >> 10, pool >> 10, memory.ept().table_pages() * 4);
         for (const auto& [name, bytes] : resident.largest) fmt::print(stderr, "  {:>9} KiB {}\n", bytes >> 10, name);
     }
     return resident.total - window - staging - pool;
@@ -112,9 +94,10 @@ Result<Figures> measure(std::uint64_t memory_bytes, bool explain) {
     options.image = std::string{PENUMBRA_GUEST_IMAGES} + "/touch";
     options.memory_bytes = memory_bytes;
     options.budget_bytes = budget_bytes;
-    options.swap = {{vmm::SwapKind::lz4, {}}, {vmm::SwapKind::file, scratch.swap_file()}};
+    options.swap = {{vmm::SwapKind::lz4, {}}, {vmm::SwapKind::file, scratch.file("swap")}};
     options.accelerator = true;
-    PENUMBRA_TRY_ASSIGN(const std::unique_ptr<vmm::Machine> machine, vmm::Machine::create(options, [](std::string_view) {}));
+    PENUMBRA_TRY_ASSIGN(const std::unique_ptr<vmm::Machine> machine,
+                        vmm::Machine::create(options, [](std::string_view) {}));
     PENUMBRA_TRY(machine->start());
     machine->pause();
     const auto deadline = std::chrono::steady_clock::now() + 30s;
@@ -131,7 +114,8 @@ Result<Figures> measure(std::uint64_t memory_bytes, bool explain) {
     figures.table_pages = memory.ept().table_pages() + memory.device_table()->table_pages();
     figures.guest_pages = memory.layout().pages();
     for (std::uint64_t page = 0; page < figures.guest_pages; ++page) {
-        const vmm::PageState state = memory.state().words.load(vmm::PageIndex{static_cast<std::uint32_t>(page)}).state();
+        const vmm::PageState state =
+            memory.state().words.load(vmm::PageIndex{static_cast<std::uint32_t>(page)}).state();
         if (state == vmm::PageState::compressed || state == vmm::PageState::stored) ++figures.stored_pages;
     }
     return figures;

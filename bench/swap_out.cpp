@@ -1,4 +1,5 @@
-// Taking pages out of a guest's window and packing them with LZ4, per second of CPU, against LZ4 alone on the same pages.
+// Taking pages out of a guest's window and packing them with LZ4, per second of CPU, against LZ4 alone on the same
+// pages.
 #include <lz4.h>
 
 #include <algorithm>
@@ -109,7 +110,8 @@ Result<> Bench::fill() {
 }
 
 Result<> Bench::take_out(std::span<const std::uint32_t> pages, Score& score) {
-    const Hvp first = memory_->window_pages().first() + *memory_->layout().window_page_of(frame_of(guest_->first_data()));
+    const Hvp first =
+        memory_->window_pages().first() + *memory_->layout().window_page_of(frame_of(guest_->first_data()));
     std::vector<Hvp> victims;
     for (const std::uint32_t page : pages) victims.push_back(first + page);
     for (std::size_t at = 0; at < victims.size(); at += batch) std::ranges::sort(std::span{victims}.subspan(at, batch));
@@ -165,7 +167,8 @@ Result<> Bench::run() {
         report_.add(Row{name, scores.penumbra.rate(), "pages/CPU-s", scores.lz4.rate(), target, Better::higher});
         report_.add(Side{name + ": Penumbra", "evict_pages + pack by 64 pages, pages mapped by a guest in ring 3",
                          scores.penumbra.cpu});
-        report_.add(Side{name + ": LZ4", "LZ4_compress_fast_extState, acceleration 1, into one buffer", scores.lz4.cpu});
+        report_.add(
+            Side{name + ": LZ4", "LZ4_compress_fast_extState, acceleration 1, into one buffer", scores.lz4.cpu});
     };
     PENUMBRA_TRY_ASSIGN(const Scores scattered, measure(Order::scattered));
     report("swap_out", scattered, 0.6);

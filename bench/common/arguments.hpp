@@ -12,9 +12,11 @@
 
 namespace penumbra::bench {
 
-/// Takes [--json] and options of the benchmark's own, which `other` accepts by answering true. nullopt: refused, and said so.
+/// Takes [--json] and options of the benchmark's own, which `other` accepts by answering true. nullopt: refused, and
+/// said so.
 [[nodiscard]] inline std::optional<Output> parse_arguments(
-    int count, char** arguments, const std::function<bool(std::string_view)>& other = [](std::string_view) { return false; }) {
+    int count, char** arguments,
+    const std::function<bool(std::string_view)>& other = [](std::string_view) { return false; }) {
     Output output = Output::table;
     for (int i = 1; i < count; ++i) {
         const std::string_view word{arguments[i]};

@@ -22,8 +22,11 @@ Result<> BareBacking::prepare(std::span<const std::uint32_t> pages) {
 }
 
 PenumbraBacking::PenumbraBacking(std::string name, vmm::MemorySystem& memory, Gpa first, Depth depth)
-    : Backing(std::move(name), memory.window_pages().first() + *memory.layout().window_page_of(frame_of(first)), first),
-      memory_(memory), depth_(depth) {}
+    : Backing(std::move(name),
+              depth == Depth::limbo ? "Penumbra, page in a staging slot" : "Penumbra, page in the compressed tier",
+              memory.window_pages().first() + *memory.layout().window_page_of(frame_of(first)), first),
+      memory_(memory),
+      depth_(depth) {}
 
 Result<> PenumbraBacking::empty_limbo() {
     vmm::Limbo& limbo = *memory_.state().limbo;

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "bench/common/bare_loop.hpp"
+#include "bench/common/bare_variants.hpp"
 #include "bench/common/payload_pages.hpp"
 #include "vmm/memory/memory_system.hpp"
 
@@ -16,12 +16,14 @@ namespace penumbra::bench {
 
 class Backing {
 public:
-    Backing(std::string name, Hvp first, Gpa guest) : name_(std::move(name)), first_(first), guest_(guest) {}
+    Backing(std::string name, std::string settings, Hvp first, Gpa guest)
+        : name_(std::move(name)), settings_(std::move(settings)), first_(first), guest_(guest) {}
     virtual ~Backing() = default;
     Backing(const Backing&) = delete;
     Backing& operator=(const Backing&) = delete;
 
     [[nodiscard]] const std::string& name() const { return name_; }
+    [[nodiscard]] const std::string& settings() const { return settings_; }
     [[nodiscard]] Hvp host(std::uint32_t page) const { return first_ + page; }
     [[nodiscard]] Gpa guest(std::uint32_t page) const { return guest_ + page * page_bytes; }
 
@@ -32,6 +34,7 @@ public:
 
 private:
     std::string name_;
+    std::string settings_;
     Hvp first_;
     Gpa guest_;
 };
@@ -40,7 +43,8 @@ private:
 class PlainBacking final : public Backing {
 public:
     PlainBacking(MappedRegion region, Gpa guest)
-        : Backing("first_touch", region.pages().first(), guest), region_(std::move(region)) {}
+        : Backing("first_touch", "plain anonymous memory: the kernel's zero page", region.pages().first(), guest),
+          region_(std::move(region)) {}
     [[nodiscard]] Result<> prepare(std::span<const std::uint32_t> pages) override;
 
 private:
@@ -50,7 +54,8 @@ private:
 class BareBacking final : public Backing {
 public:
     BareBacking(std::unique_ptr<BareLoop> loop, Gpa guest)
-        : Backing(loop->options().name, loop->pages().first(), guest), loop_(std::move(loop)) {}
+        : Backing(loop->options().name, settings_of(loop->options()), loop->pages().first(), guest),
+          loop_(std::move(loop)) {}
     [[nodiscard]] Result<> prepare(std::span<const std::uint32_t> pages) override;
     void arm() override { loop_->arm(); }
 
@@ -58,8 +63,8 @@ private:
     std::unique_ptr<BareLoop> loop_;
 };
 
-/// Pages of a MemorySystem. `first` is page 0 of the payload, already written there. Where both are used, prepare the packed
-/// one first: packing takes the oldest pages of limbo.
+/// Pages of a MemorySystem. `first` is page 0 of the payload, already written there. Where both are used, prepare the
+/// packed one first: packing takes the oldest pages of limbo.
 class PenumbraBacking final : public Backing {
 public:
     enum class Depth : std::uint8_t { limbo, packed };

@@ -15,7 +15,8 @@ namespace penumbra::bench {
 using bridge::FaultMessage;
 using bridge::Userfaultfd;
 
-Result<std::unique_ptr<BareLoop>> BareLoop::create(const PayloadPages& payload, BareLoopOptions options, const Cpus& cpus) {
+Result<std::unique_ptr<BareLoop>> BareLoop::create(const PayloadPages& payload, BareLoopOptions options,
+                                                   const Cpus& cpus) {
     const std::size_t bytes = (std::size_t{payload.count()} + 1) * page_bytes;
     PENUMBRA_TRY_ASSIGN(MappedRegion memory, MappedRegion::anonymous(bytes));
     PENUMBRA_TRY(memory.keep_small_and_private());
@@ -46,7 +47,8 @@ void BareLoop::drop(std::span<const std::uint32_t> pages) {
     for (const std::uint32_t page : pages) {
         const std::size_t at = std::size_t{page} * page_bytes;
         memory_.discard(at, page_bytes);
-        if (options_.filling == Filling::move) std::memcpy(staging_.data() + at, payload_.page(page).data(), page_bytes);
+        if (options_.filling == Filling::move)
+            std::memcpy(staging_.data() + at, payload_.page(page).data(), page_bytes);
     }
 }
 

@@ -1,4 +1,5 @@
-// The baseline of the fault path: one thread that reads the userfaultfd message and puts a prepared page in, nothing else.
+// The baseline of the fault path: one thread that reads the userfaultfd message and puts a prepared page in, nothing
+// else.
 #pragma once
 
 #include <atomic>
@@ -16,9 +17,9 @@
 namespace penumbra::bench {
 
 enum class Waiting : std::uint8_t {
-    read,       ///< asleep in read()
-    poll,       ///< read() that does not block, poll(), read()
-    spin,       ///< read() over and over
+    read,  ///< asleep in read()
+    poll,  ///< read() that does not block, poll(), read()
+    spin,  ///< read() over and over
 };
 enum class Filling : std::uint8_t { copy, move };
 
@@ -48,7 +49,10 @@ public:
 private:
     BareLoop(const PayloadPages& payload, BareLoopOptions options, MappedRegion memory, MappedRegion staging,
              bridge::Userfaultfd uffd)
-        : payload_(payload), options_(std::move(options)), memory_(std::move(memory)), staging_(std::move(staging)),
+        : payload_(payload),
+          options_(std::move(options)),
+          memory_(std::move(memory)),
+          staging_(std::move(staging)),
           uffd_(std::move(uffd)) {}
 
     void run();

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -40,7 +41,7 @@ boost::json::object environment() {
     facts["cpus"] = ::get_nprocs();
     facts["memory_mib"] = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE) >> 20;
     facts["kvm_module"] = kvm_module();
-    facts["load_average_1min"] = load;
+    facts["load_average_1min"] = std::round(load * 100) / 100;
     return facts;
 }
 

@@ -1,5 +1,6 @@
-// The order of touches of a latency benchmark: rounds over all backings at once, so that whatever disturbs the machine hits
-// each of them alike. A round draws pages at random for every backing, prepares them, and has them touched in random order.
+// The order of touches of a latency benchmark: rounds over all backings at once, so that whatever disturbs the machine
+// hits each of them alike. A round draws pages at random for every backing, prepares them, and has them touched in
+// random order.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ struct RoundsPlan {
 /// One thread at a time. As a TouchSource it has a guest do the touching.
 class FaultRounds final : public vmm::TouchSource {
 public:
-    FaultRounds(std::span<const std::unique_ptr<Backing>> backings, const RoundsPlan& plan, const DecompressionProbe& probe);
+    FaultRounds(std::span<const std::unique_ptr<Backing>> backings, const RoundsPlan& plan,
+                const DecompressionProbe& probe);
 
     struct Order {
         const Backing* backing;

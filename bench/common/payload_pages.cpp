@@ -20,7 +20,8 @@ std::vector<std::string> library_files() {
     for (const char* folder : {"/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"}) {
         std::error_code error;
         const auto options = fs::directory_options::skip_permission_denied;
-        for (fs::recursive_directory_iterator at{folder, options, error}, end; !error && at != end; at.increment(error)) {
+        for (fs::recursive_directory_iterator at{folder, options, error}, end; !error && at != end;
+             at.increment(error)) {
             const std::string name = at->path().filename().string();
             std::error_code unreadable;
             if (name.find(".so") != std::string::npos && fs::is_regular_file(at->symlink_status(unreadable))) {

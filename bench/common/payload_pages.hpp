@@ -14,8 +14,8 @@ namespace penumbra::bench {
 
 using PageView = std::span<const std::byte, page_bytes>;
 
-/// Reads the machine's shared libraries page by page, in the order of their names, again from the first once all are read.
-/// All-zero pages are passed over. Keeps one small buffer.
+/// Reads the machine's shared libraries page by page, in the order of their names, again from the first once all are
+/// read. All-zero pages are passed over. Keeps one small buffer.
 class LibraryReader {
 public:
     LibraryReader();

@@ -4,11 +4,14 @@
 #include <sched.h>
 #include <sys/types.h>
 
+#include <cstdint>
+#include <string>
+
 #include "base/result.hpp"
 
 namespace penumbra::bench {
 
-enum class Placement : unsigned char { faulting_cpu, anywhere, other_cpu };
+enum class Placement : std::uint8_t { faulting_cpu, anywhere, other_cpu };
 
 /// The CPU of the thread that faults, and another one; both from the set this process may use.
 struct Cpus {
@@ -36,5 +39,8 @@ struct Cpus {
         (void)::sched_setaffinity(thread, sizeof set, &set);
     }
 };
+
+/// The one thread of this process with that name, or -1.
+[[nodiscard]] pid_t thread_named(const std::string& name);
 
 }  // namespace penumbra::bench

@@ -18,6 +18,12 @@ boost::json::value or_null(std::optional<double> number) { return number ? boost
 
 std::string cell(std::optional<double> number) { return number ? fmt::format("{:.3f}", *number) : "-"; }
 
+std::string plain_text(const boost::json::value& value) {
+    if (value.is_string()) return std::string{value.as_string()};
+    if (value.is_double()) return fmt::format("{:.2f}", value.as_double());
+    return boost::json::serialize(value);
+}
+
 boost::json::object to_json(const Row& row) {
     boost::json::object o;
     o["name"] = row.name;
@@ -92,7 +98,7 @@ void Report::print_json() const {
 void Report::print_table() const {
     fmt::print("{}\n\n", benchmark_);
     for (const auto& [key, value] : environment_) {
-        fmt::print("  {:<18} {}\n", std::string_view(key), boost::json::serialize(value));
+        fmt::print("  {:<18} {}\n", std::string_view(key), plain_text(value));
     }
     fmt::print("\n  {:<22} {:>9} {:>9}  settings\n", "side", "user s", "system s");
     for (const Side& side : sides_) {

@@ -1,5 +1,5 @@
-// A KVM guest over a MemorySystem that touches the pages it is told to (guest image "touch"), with room for further memory
-// beside its RAM that is no business of the MemorySystem.
+// A KVM guest over a MemorySystem that touches the pages it is told to (guest image "touch"), with room for further
+// memory beside its RAM that is no business of the MemorySystem.
 #pragma once
 
 #include <cstdint>

@@ -3,12 +3,16 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/planted.hpp"
 #include "tests/support/machine_fixture.hpp"
+#include "vmm/kvm/kick.hpp"
 
 #if defined(PENUMBRA_TEST_SWITCHES)
 
@@ -23,6 +27,16 @@ double cpu_seconds() {
 }
 
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+std::optional<pid_t> thread_named(const std::string& name) {
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/task"}) {
+        std::string found;
+        if (std::getline(std::ifstream{entry.path() / "comm"}, found) && found == name) {
+            return std::stoi(entry.path().filename());
+        }
+    }
+    return std::nullopt;
+}
 
 class MachinePause : public MachineTest, public testing::WithParamInterface<GuestRing> {
 protected:
@@ -87,6 +101,37 @@ TEST_P(MachinePause, PauseWhileAsleepInAFaultAnswersAtOnceAndParksOnceTheFaultIs
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
     EXPECT_EQ(machine->touches()->given(), touches) << "a paused guest goes on";
     machine->resume();
+    expect_to_finish(machine);
+}
+
+TEST_P(MachinePause, PauseAroundTheMomentOfAFaultParksOnceTheFaultIsServed) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    // The pause falls now before, now into, now behind the moment in which a fault's message is read.
+    for (int round = 0; round < 40; ++round) {
+        plant(Plant::hold_tier, -1);
+        const auto until = Clock::now() + std::chrono::microseconds{round * 10};
+        while (Clock::now() < until) std::this_thread::yield();
+        machine->pause();
+        EXPECT_EQ(machine->status().state, MachineState::paused);
+        release();
+        ASSERT_TRUE(machine.wait_for(MachineState::paused));
+        machine->resume();
+    }
+    expect_to_finish(machine);
+}
+
+// A kick that was sent before the fault's message was read meets a sleeping vCPU. Some hosts then let the thread fault
+// again and again until the page is there, each time with a new message.
+TEST_P(MachinePause, KickThatMeetsAVcpuAsleepInAFaultDoesNoHarm) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    const std::optional<pid_t> vcpu = thread_named("vcpu-0");
+    ASSERT_TRUE(vcpu.has_value());
+    kick::send(*vcpu);
+    std::this_thread::sleep_for(std::chrono::seconds{1});
+    release();
     expect_to_finish(machine);
 }
 

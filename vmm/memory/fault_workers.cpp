@@ -88,6 +88,11 @@ void FaultWorkers::hand_over(std::span<const Pending> faults) {
     const MutexLock lock(mutex_);
     PENUMBRA_ASSERT(queue_.size() + faults.size() <= queue_limit, "more faults in flight than threads can have");
     for (const Pending& pending : faults) {
+        // Some hosts make a thread that has a signal pending fault again and again until the page is there.
+        const auto again = [&](const Pending& queued) {
+            return queued.fault.thread == pending.fault.thread && queued.fault.page == pending.fault.page;
+        };
+        if (std::any_of(queue_.begin(), queue_.end(), again)) continue;
         queue_.push_back(pending);
         waiting_.push_back(pending.fault);
         queued_.notify_one();
