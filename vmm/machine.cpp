@@ -96,7 +96,7 @@ abi::BootInfo Machine::boot_info() const {
     info.seed = options_.seed;
     info.ring = static_cast<std::uint64_t>(options_.ring);
     info.passes = options_.passes == 0 ? 1'000'000 : options_.passes;  // --time ends it
-    info.rewrites_permille = 125;
+    info.rewrites_permille = 60;
     return info;
 }
 

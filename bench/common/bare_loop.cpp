@@ -1,6 +1,7 @@
 #include "bench/common/bare_loop.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <immintrin.h>
 
 #include <algorithm>
@@ -71,7 +72,10 @@ Hvp BareLoop::next_fault() {
         const Result<std::size_t> count = uffd_.read(messages);
         PENUMBRA_ASSERT(count.has_value(), "userfaultfd cannot be read");
         if (*count == 1) return frame_of(messages[0].address);
-        if (options_.waiting == Waiting::poll) (void)uffd_.wait(-1);
+        if (options_.waiting == Waiting::poll) {
+            pollfd waiting{uffd_.fd(), POLLIN, 0};
+            (void)::poll(&waiting, 1, -1);
+        }
     }
 }
 

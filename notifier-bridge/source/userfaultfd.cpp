@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -132,10 +131,11 @@ Result<std::size_t> Userfaultfd::read(std::span<FaultMessage> messages) const {
     return count;
 }
 
-bool Userfaultfd::wait(int other) const {
-    std::array<pollfd, 2> fds{{{fd_.get(), POLLIN, 0}, {other, POLLIN, 0}}};
-    (void)::poll(fds.data(), other < 0 ? 1 : 2, -1);
-    return (fds[0].revents & POLLIN) != 0;
+Result<> Userfaultfd::set_reads(Reads reads) {
+    const int flags = ::fcntl(fd_.get(), F_GETFL);
+    const int wanted = reads == Reads::blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+    if (flags < 0 || ::fcntl(fd_.get(), F_SETFL, wanted) != 0) return fail_errno("set up", "userfaultfd");
+    return {};
 }
 
 UffdProgress Userfaultfd::copy(Hvp target, Hva source, std::uint64_t pages) const {

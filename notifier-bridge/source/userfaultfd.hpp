@@ -54,10 +54,11 @@ public:
     [[nodiscard]] Result<> register_range(HvpRange range, RegisterMode mode);
     [[nodiscard]] Result<> unregister(HvpRange range);
 
-    /// Messages waiting now, at most messages.size(); never blocks. Thread-safe.
+    /// Whether read() sleeps until there is a message. One system call less per fault than waiting and then reading.
+    enum class Reads : std::uint8_t { at_once, blocking };
+    [[nodiscard]] Result<> set_reads(Reads reads);
+    /// At most messages.size() messages; none when there are none, or a signal came. Thread-safe.
     [[nodiscard]] Result<std::size_t> read(std::span<FaultMessage> messages) const;
-    /// Sleeps until a message is readable or `other` is; `other` may be -1. True: a message may be there.
-    [[nodiscard]] bool wait(int other) const;
 
     /// The ioctls retry EAGAIN that made progress; they are thread-safe and wake sleepers where memory becomes present.
     [[nodiscard]] UffdProgress copy(Hvp target, Hva source, std::uint64_t pages) const;

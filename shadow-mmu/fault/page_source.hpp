@@ -16,7 +16,6 @@ namespace penumbra::mmu {
 struct ResolvedPage {
     Content content;
     std::uint64_t ticket = 0;
-    bool charged = false;
     bool committed = false;
 };
 

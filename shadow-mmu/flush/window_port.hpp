@@ -13,8 +13,7 @@ namespace penumbra::mmu {
 struct Content {
     enum class Kind : unsigned char {
         zero,  ///< all zero; `source` unused
-        copy,  ///< copied from the page at `source`, which stays
-        move,  ///< the page at `source` itself, a staging slot, which is empty afterwards
+        copy,  ///< copied from the page at `source`
     };
     Kind kind = Kind::zero;
     Hva source{};

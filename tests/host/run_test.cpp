@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <boost/json.hpp>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -18,8 +19,6 @@
 #include <thread>
 #include <utility>
 #include <vector>
-
-#include <boost/json.hpp>
 
 namespace penumbra {
 namespace {
@@ -119,14 +118,16 @@ protected:
         words.insert(words.end(), extra.begin(), extra.end());
         return words;
     }
-    [[nodiscard]] boost::json::object report() const { return boost::json::parse(contents_of(at("report"))).as_object(); }
+    [[nodiscard]] boost::json::object report() const {
+        return boost::json::parse(contents_of(at("report"))).as_object();
+    }
 
     std::string folder_ = (fs::temp_directory_path() / "penumbra-run-XXXXXX").string();
 };
 
 TEST_F(RunTest, InterruptEndsTheRunAtOnceAndStillLeavesTheReport) {
-    Child child(run_words({"--memory", "64M", "--budget", "24M", "--swap", "lz4", "--swap", "file:" + at("swap"), "--passes",
-                           "1000"}),
+    Child child(run_words({"--memory", "64M", "--budget", "24M", "--swap", "lz4", "--swap", "file:" + at("swap"),
+                           "--passes", "1000"}),
                 at("err"));
     ASSERT_TRUE(child.says("pass 1/1000 sequential"));
     EXPECT_TRUE(fs::exists(at("swap")));
@@ -204,7 +205,7 @@ public:
             return;
         }
         const bool limited = is_v1_ ? write("memory.limit_in_bytes", limit) && write("memory.swappiness", 0)
-                                   : write("memory.max", limit) && write("memory.swap.max", 0);
+                                    : write("memory.max", limit) && write("memory.swap.max", 0);
         if (!limited) why_not_ = "cannot limit the memory of a cgroup below " + root.string();
     }
     MemoryGroup(const MemoryGroup&) = delete;
@@ -238,8 +239,8 @@ TEST_F(RunTest, RunStaysWithinAMemoryCgroupOfItsBudgetAndALittle) {
     if (!group.why_not().empty()) GTEST_SKIP() << group.why_not();
     // The shell enters the group and becomes the program, so that every page it ever has is charged to the group.
     Words words{"/bin/sh", "-c", "echo $$ > \"$0\" && exec \"$@\"", group.processes()};
-    const Words run = run_words({"--memory", "128M", "--budget", "32M", "--swap", "lz4", "--swap", "file:" + at("swap"),
-                                 "--passes", "1"});
+    const Words run = run_words(
+        {"--memory", "128M", "--budget", "32M", "--swap", "lz4", "--swap", "file:" + at("swap"), "--passes", "1"});
     words.insert(words.end(), run.begin(), run.end());
     // The address sanitizer keeps freed memory back; here that would count.
     Child child(words, at("err"), {"ASAN_OPTIONS=quarantine_size_mb=1:thread_local_quarantine_size_kb=16"});

@@ -83,7 +83,8 @@ TEST_F(MachineMemory, EptTableAndKernelAgreeWheneverTheMachineIsQuiet) {
     const Counter& out = machine->memory().state().stats.swapped_out;
     for (int pauses = 0; pauses < 5; ++pauses) {
         const std::uint64_t before = out.get();
-        ASSERT_TRUE(eventually([&] { return out.get() > before + 2000 || machine->status().state == MachineState::ended; }));
+        ASSERT_TRUE(
+            eventually([&] { return out.get() > before + 2000 || machine->status().state == MachineState::ended; }));
         ASSERT_NE(machine->status().state, MachineState::ended) << "the run is too short for the test";
         ASSERT_TRUE(machine.pause_until_quiet());
         const Result<std::uint64_t> different = machine->memory().disagreements();
@@ -124,11 +125,13 @@ TEST_F(MachineMemory, ChargedBytesAreTheKernelsWithCompressedMemory) {
     for (const char* phase : {"sequential", "strided", "uniform"}) {
         ASSERT_TRUE(machine.wait_for_line(phase));
         ASSERT_TRUE(machine.pause_until_quiet());
-        // The pool has address space for four times the budget: the largest new mapping to write to, but for the window.
+        // The pool has address space for four times the budget: the largest new mapping to write to, but for the
+        // window.
         std::uint64_t largest = 0;
         std::uint64_t pool_rss = 0;
         for (const auto& [first, mapping] : mappings()) {
-            if (first == window || before.contains(first) || !mapping.writable || mapping.end - first <= largest) continue;
+            if (first == window || before.contains(first) || !mapping.writable || mapping.end - first <= largest)
+                continue;
             largest = mapping.end - first;
             pool_rss = mapping.rss;
         }

@@ -58,14 +58,15 @@ public:
         fault(first);
         auto held = memory_->device_table()->access(first);
         ASSERT_TRUE(held.has_value());
+        const Hvp page = held->page;
         std::atomic<bool> out{false};
         Thread evictor("evictor", ThreadRole::vmm, [&] {
-            EXPECT_EQ(evict(held->page), 1U);
+            EXPECT_EQ(evict(page), 1U);
             out = true;
         });
         const bool left = eventually([&] { return out.load(); }, std::chrono::milliseconds{100});
         EXPECT_FALSE(left) << "it left under the device";
-        EXPECT_EQ(first_byte(held->page), std::byte{0});
+        EXPECT_EQ(first_byte(page), std::byte{0});
         held.reset();
         evictor.join();
         EXPECT_TRUE(out);
@@ -100,7 +101,9 @@ private:
             mmu::handle_fault(*memory_->device_table(), memory_->window_source(), gfn, mmu::FaultAccess::write);
         ASSERT_TRUE(outcome.has_value()) << outcome.error().message();
     }
-    std::size_t evict(Hvp page) { return memory_->reclaimer().evict_pages(std::span{&page, 1}, bridge::Blockable::yes).taken; }
+    std::size_t evict(Hvp page) {
+        return memory_->reclaimer().evict_pages(std::span{&page, 1}, bridge::Blockable::yes).taken;
+    }
     static std::byte first_byte(Hvp page) { return *static_cast<const volatile std::byte*>(pointer_to(page)); }
 
     std::unique_ptr<MemorySystem> memory_;
@@ -124,17 +127,11 @@ TEST_F(MachinePlanted, SkippedEptZapEndsTheRun) {
     EXPECT_DEATH(run_with(Plant::skip_ept_zap), "the EPT table calls a page present that the kernel lacks");
 }
 
-TEST_F(MachinePlanted, SkippedEptFlushEndsTheRun) {
-    EXPECT_DEATH(run_with(Plant::skip_ept_flush), stale_entry);
-}
+TEST_F(MachinePlanted, SkippedEptFlushEndsTheRun) { EXPECT_DEATH(run_with(Plant::skip_ept_flush), stale_entry); }
 
-TEST_F(MachinePlanted, SkippedDeviceZapEndsTheRun) {
-    EXPECT_DEATH(run_with(Plant::skip_device_zap), stale_entry);
-}
+TEST_F(MachinePlanted, SkippedDeviceZapEndsTheRun) { EXPECT_DEATH(run_with(Plant::skip_device_zap), stale_entry); }
 
-TEST_F(MachinePlanted, SkippedDeviceFlushEndsTheRun) {
-    EXPECT_DEATH(run_with(Plant::skip_device_flush), stale_entry);
-}
+TEST_F(MachinePlanted, SkippedDeviceFlushEndsTheRun) { EXPECT_DEATH(run_with(Plant::skip_device_flush), stale_entry); }
 
 TEST_F(MachinePlanted, WithoutAPlantAFaultNoticesAnEvictionInBetween) { ContestedMemory().evict_during_faults(); }
 

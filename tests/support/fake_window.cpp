@@ -36,9 +36,6 @@ Result<> FakeWindow::put_in(Hvp page, Content content) {
     } else {
         std::memcpy(to, pointer_to(content.source), page_bytes);
     }
-    if (content.kind == Content::Kind::move) {
-        std::memset(pointer_to(content.source), std::to_integer<int>(poison), page_bytes);
-    }
     flag(page).store(true, std::memory_order_release);
     put_ins_.add();
     return {};

@@ -37,7 +37,8 @@ RunOptions machine_options(const std::string& image, Tiers tiers) {
 TestMachine::TestMachine(RunOptions options) {
     Result<ValidatedRun> run = validate(std::move(options));
     if (!run) assertion_failed("valid options", __FILE__, __LINE__, run.error().message());
-    Result<std::unique_ptr<Machine>> made = Machine::create(run->options, [this](std::string_view line) { print(line); });
+    Result<std::unique_ptr<Machine>> made =
+        Machine::create(run->options, [this](std::string_view line) { print(line); });
     if (!made) assertion_failed("a machine", __FILE__, __LINE__, made.error().message());
     machine_ = std::move(*made);
     const Result<> started = machine_->start();
@@ -77,10 +78,18 @@ std::vector<std::uint64_t> TestMachine::movements() {
     MemorySystem& memory = machine_->memory();
     const PagerState& state = memory.state();
     const PagerStats& stats = state.stats;
-    return {stats.faults.get(),         stats.prefetched.get(),     stats.swapped_out.get(),
-            stats.swapped_in.get(),     stats.rescued.get(),        stats.zero_pages.get(),
-            stats.kept.get(),           stats.reclaim_passes.get(), memory.space().stats().batches.get(),
-            state.budget.pages(),       state.limbo->used(),        state.compressed ? state.compressed->pages() : 0,
+    return {stats.faults.get(),
+            stats.prefetched.get(),
+            stats.swapped_out.get(),
+            stats.swapped_in.get(),
+            stats.rescued.get(),
+            stats.zero_pages.get(),
+            stats.kept.get(),
+            stats.reclaim_passes.get(),
+            memory.space().stats().batches.get(),
+            state.budget.pages(),
+            state.limbo->used(),
+            state.compressed ? state.compressed->pages() : 0,
             state.file ? state.file->pages() : 0};
 }
 

@@ -25,11 +25,6 @@ public:
 
     /// Charges one page if that stays within the limit.
     [[nodiscard]] bool try_charge();
-    /// Charges one page whatever the limit says.
-    void charge_anyway() {
-        pages_.fetch_add(1, std::memory_order_relaxed);
-        note_peak();
-    }
     void uncharge(std::uint64_t pages) { pages_.fetch_sub(pages, std::memory_order_relaxed); }
     /// To be called after the pool grew.
     void note_peak() { peak_.raise_to(charged()); }

@@ -13,7 +13,7 @@
 
 #include "base/mutex.hpp"
 #include "base/thread.hpp"
-#include "base/unique_fd.hpp"
+#include "base/mapped_region.hpp"
 #include "notifier-bridge/source/userfaultfd_source.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
 #include "vmm/memory/pagemap.hpp"
@@ -26,6 +26,8 @@ enum class StalePolicy : std::uint8_t { count, fatal };
 
 struct FaultWorkersOptions {
     unsigned pool = 4;
+    /// One page registered with the userfaultfd and never touched by anybody else: touching it wakes the reader.
+    MappedRegion doorbell;
     StalePolicy stale = StalePolicy::count;
     /// Called on a worker's thread when a page cannot be supplied; the fault stays parked until resume().
     std::function<void(const Error&)> on_error;
@@ -60,6 +62,7 @@ private:
     };
 
     void run_reader();
+    void read_faults();
     void run_pool();
     void take(std::span<const bridge::Fault> faults);
     void hand_over(std::span<const Pending> faults) EXCLUDES(mutex_);
@@ -78,7 +81,6 @@ private:
     Pagemap pagemap_;
     FaultWorkersOptions options_;
     bridge::UserfaultfdSource source_;
-    UniqueFd stop_event_;
     std::atomic<bool> stop_{false};
     mutable Mutex mutex_{LockRank::fault_queue};
     CondVar queued_;

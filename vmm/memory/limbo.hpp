@@ -31,7 +31,7 @@ public:
 
     /// Up to `wanted` empty slots at the head; count 0 when the ring is full. They must be committed.
     [[nodiscard]] SlotSpan reserve(std::uint32_t wanted) EXCLUDES(mutex_);
-    /// A page was taken out into a reserved slot. Before its word says so: a rescue vacates the slot again.
+    /// A page was taken out into a reserved slot; it stays there, rescued or not, until the slot is released.
     void occupy(std::uint32_t slot, PageIndex page) {
         meta_[slot].occupant.store(static_cast<std::uint32_t>(page), std::memory_order_release);
     }
@@ -42,8 +42,6 @@ public:
     [[nodiscard]] SlotSpan claim_oldest(std::uint32_t wanted) EXCLUDES(mutex_);
     /// The page that was put into a slot; it may have been rescued since.
     [[nodiscard]] std::optional<PageIndex> occupant(std::uint32_t slot) const;
-    /// The slot's page was moved out of it.
-    void vacate(std::uint32_t slot) { meta_[slot].occupant.store(no_page, std::memory_order_release); }
     /// Gives back claimed slots that the caller has emptied; returns how many of them still had an occupant.
     std::uint32_t release(SlotSpan span) EXCLUDES(mutex_);
     /// Claimed slots that could not be packed: claimable again.

@@ -101,19 +101,22 @@ Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
         resolved.ticket = word.raw();
         if (word.state() == PageState::resident) return resolved;  // an invalidation is settling: commit will not happen
         if (word.in_slot()) {
+            // The copy in the window is a page of its own; the slot keeps its charge until it is emptied.
             const auto slot = static_cast<std::uint32_t>(word.handle());
-            if (word.state() == PageState::packing) {
-                PENUMBRA_TRY(charge());
-                resolved.charged = true;
-            }
             state_.limbo->pin(slot);
-            if (state_.words.load(index) == word) return resolved;
-            state_.limbo->unpin(slot);
-            if (resolved.charged) state_.budget.uncharge(1);
+            const bool still_there = state_.words.load(index) == word;
+            if (still_there && state_.budget.try_charge()) {
+                resolved.content = {Content::Kind::copy, address_of(state_.limbo->page_of_slot(slot))};
+                return resolved;
+            }
+            state_.limbo->unpin(slot);  // whoever makes room may have to wait for this slot
+            if (still_there) {
+                PENUMBRA_TRY(charge());
+                state_.budget.uncharge(1);
+            }
             continue;
         }
         PENUMBRA_TRY(charge());
-        resolved.charged = true;
         if (word.state() == PageState::zero) {
             // A read may share the kernel's zero page; a write would only fault again.
             if (access == FaultAccess::write) resolved.content = {Content::Kind::copy, hva_of(zero_page.bytes.data())};
@@ -199,26 +202,17 @@ std::optional<Content> Pager::commit(Hvp page, ResolvedPage& resolved) {
     // With the entry claimed and the sequence unmoved, nobody can have put the page in or taken it out since resolve.
     PENUMBRA_ASSERT(now.state() != PageState::resident && now.version() == ticket.version(),
                     "a page was installed against the sequence rule");
-    Content content = resolved.content;
-    PageWord resident = ticket.moved_to(PageState::resident);
+    PageWord from = ticket;
+    PageWord to = ticket.moved_to(PageState::resident);
     if (ticket.in_slot()) {
-        if (!now.in_slot() || now.handle() != ticket.handle()) return std::nullopt;  // packed and gone meanwhile
-        // A page that a tier is reading may not move under its reader.
-        const bool movable = now.state() == PageState::limbo;
-        const Hvp slot = state_.limbo->page_of_slot(static_cast<std::uint32_t>(ticket.handle()));
-        content = {movable ? Content::Kind::move : Content::Kind::copy, address_of(slot)};
-        resident = resident.heated();
-        if (!state_.words.change(index, now, resident)) return std::nullopt;
-        if (!movable && !resolved.charged) {
-            state_.budget.charge_anyway();  // one page over for the microseconds until its slot is emptied
-            resolved.charged = true;
-        }
-    } else {
-        if (!state_.words.change(index, ticket, resident)) return std::nullopt;
+        // Limbo and packing are the same slot: a tier that has begun to read the page loses it to the guest.
+        if (!now.in_slot() || now.handle() != ticket.handle()) return std::nullopt;
+        from = now;
+        to = to.heated();
     }
-    resolved.content = content;
+    if (!state_.words.change(index, from, to)) return std::nullopt;
     resolved.committed = true;
-    return content;
+    return resolved.content;
 }
 
 void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
@@ -228,18 +222,13 @@ void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
     if (conclusion == Conclusion::abandoned) {
         if (resolved.committed) put_word_back(index, ticket);
         if (ticket.in_slot()) state_.limbo->unpin(slot);
-        if (resolved.charged) state_.budget.uncharge(1);
+        if (ticket.state() != PageState::resident) state_.budget.uncharge(1);
         return;
     }
     switch (ticket.state()) {
         case PageState::limbo:
         case PageState::packing:
             state_.stats.rescued.add();
-            if (resolved.content.kind == Content::Kind::move) {
-                // The page came along with its own charge.
-                state_.limbo->vacate(slot);
-                if (resolved.charged) state_.budget.uncharge(1);
-            }
             state_.limbo->unpin(slot);
             return;
         case PageState::compressed:

@@ -18,6 +18,10 @@ namespace {
 
 constexpr std::uint64_t mib = 1ULL << 20;
 
+/// A step may come away with nothing because helping fault threads hold what it wants; only a row of them means that there
+/// is no room to be made.
+constexpr unsigned most_idle_steps = 200;
+
 std::uint64_t headroom(std::uint64_t limit, std::uint64_t divisor) {
     return std::clamp(limit / divisor, mib / 4, 64 * mib);
 }
@@ -87,9 +91,6 @@ void Reclaimer::run() {
 void Reclaimer::pass() {
     state_.stats.reclaim_passes.add();
     if (!free_wanted_slots()) return;
-    // A step may come away with nothing because helping fault threads hold what it wants; only a row of them means that
-    // there is no room to be made.
-    constexpr unsigned most_idle_steps = 200;
     unsigned idle_steps = 0;
     while (state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
         idle_steps = step() ? 0 : idle_steps + 1;
@@ -105,20 +106,21 @@ void Reclaimer::pass() {
 }
 
 bool Reclaimer::free_wanted_slots() {
-    for (;;) {
+    for (unsigned idle_steps = 0; idle_steps < most_idle_steps;) {
         {
             const MutexLock lock(mutex_);
+            if (stop_) return false;
             if (state_.limbo->free_slots() >= wanted_slots_) {
                 wanted_slots_ = 0;
                 wake_.notify_all();
                 return true;
             }
+            if (idle_steps > 0) (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
         }
-        if (pack(batch, PackTarget::any) == 0) {
-            give_up();
-            return false;
-        }
+        idle_steps = pack(batch, PackTarget::any) > 0 ? 0 : idle_steps + 1;
     }
+    give_up();
+    return false;
 }
 
 void Reclaimer::give_up() {
@@ -202,7 +204,6 @@ Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable 
             const PageIndex page = state_.index_of(some[i]);
             const PageWord word = state_.words.load(page);
             const PageWord out = word.next_version().moved_to(PageState::limbo, span.first + i);
-            // Whoever rescues the page vacates the slot, so the slot must know its page before anybody can find it there.
             state_.limbo->occupy(span.first + static_cast<std::uint32_t>(i), page);
             const bool moved = state_.words.change(page, word, out);
             PENUMBRA_ASSERT(moved && word.state() == PageState::resident, "a page left the window that was not resident");
