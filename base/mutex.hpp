@@ -13,9 +13,8 @@ namespace penumbra {
 
 /// Lock order, outermost first. docs/locking.md says what each protects.
 enum class LockRank : unsigned {
+    devices = 5,
     machine = 10,
-    control = 15,
-    vcpu = 20,
     fault_queue = 25,
     reclaim = 30,
     accelerator = 40,

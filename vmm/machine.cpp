@@ -126,7 +126,7 @@ void Machine::take_down() {
     end();
     if (accelerator_) {
         // Its page requests may wait for a page that will not come: end the waiting first.
-        if (memory_) memory_->state().stopping.store(true, std::memory_order_release);
+        if (memory_) memory_->state().stopping.store(true, std::memory_order_seq_cst);
         accelerator_->stop();
     }
     if (memory_) {

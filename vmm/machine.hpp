@@ -103,7 +103,8 @@ private:
     void run_host_thread(std::uint32_t index);
 
     // wishes
-    void change_wish(Wish wish, MachineState state) EXCLUDES(mutex_);
+    void set_wish(Wish wish, MachineState state) REQUIRES(mutex_);
+    void follow_with_devices() EXCLUDES(devices_mutex_, mutex_);
     void ask_out_of_guest();
     void served(pid_t thread);
     void page_failed(const Error& error);
@@ -130,6 +131,7 @@ private:
     std::vector<Cpu> cpus_;
 
     std::atomic<Wish> wish_{Wish::park};
+    Mutex devices_mutex_{LockRank::devices};  // held while the accelerator pauses: bounded by one page of its work
     mutable Mutex mutex_{LockRank::machine};
     CondVar changed_;
     MachineState state_ GUARDED_BY(mutex_) = MachineState::prelaunch;

@@ -4,15 +4,10 @@
 
 namespace penumbra::vmm {
 
-void Machine::change_wish(Wish wish, MachineState state) {
-    {
-        const MutexLock lock(mutex_);
-        if (state_ == MachineState::ended) return;
-        state_ = state;
-        wish_.store(wish, std::memory_order_seq_cst);
-        changed_.notify_all();
-    }
-    if (wish != Wish::run) ask_out_of_guest();
+void Machine::set_wish(Wish wish, MachineState state) {
+    state_ = state;
+    wish_.store(wish, std::memory_order_seq_cst);
+    changed_.notify_all();
 }
 
 void Machine::ask_out_of_guest() {
@@ -33,9 +28,13 @@ void Machine::served(pid_t thread) {
 }
 
 void Machine::pause() {
-    if (status().state != MachineState::running) return;
-    change_wish(Wish::park, MachineState::paused);
-    if (accelerator_) accelerator_->pause();
+    {
+        const MutexLock lock(mutex_);
+        if (state_ != MachineState::running) return;
+        set_wish(Wish::park, MachineState::paused);
+    }
+    ask_out_of_guest();
+    follow_with_devices();
 }
 
 void Machine::resume() {
@@ -43,10 +42,10 @@ void Machine::resume() {
         const MutexLock lock(mutex_);
         if (state_ != MachineState::paused && state_ != MachineState::io_error) return;
         error_.reset();
+        set_wish(Wish::run, MachineState::running);
     }
-    change_wish(Wish::run, MachineState::running);
     memory_->retry();
-    if (accelerator_) accelerator_->resume();
+    follow_with_devices();
 }
 
 void Machine::reset() {
@@ -55,12 +54,31 @@ void Machine::reset() {
         if (state_ == MachineState::ended) return;
         reset_wanted_ = true;
         error_.reset();
+        set_wish(Wish::park, MachineState::running);
     }
-    change_wish(Wish::park, MachineState::running);
+    ask_out_of_guest();
     memory_->retry();
 }
 
-void Machine::end() { change_wish(Wish::end, MachineState::ended); }
+void Machine::end() {
+    {
+        const MutexLock lock(mutex_);
+        if (state_ == MachineState::ended) return;
+        set_wish(Wish::end, MachineState::ended);
+    }
+    ask_out_of_guest();
+}
+
+void Machine::follow_with_devices() {
+    if (!accelerator_) return;
+    // One caller at a time, each by what the state is now: the last one leaves the device as the machine is.
+    const MutexLock devices(devices_mutex_);
+    if (status().state == MachineState::running) {
+        accelerator_->resume();
+    } else {
+        accelerator_->pause();
+    }
+}
 
 void Machine::finish_early() {
     port_->ask_to_finish_early();
@@ -72,8 +90,9 @@ void Machine::page_failed(const Error& error) {
         const MutexLock lock(mutex_);
         if (error_ || state_ == MachineState::ended) return;
         error_ = error;
+        set_wish(Wish::park, MachineState::io_error);
     }
-    change_wish(Wish::park, MachineState::io_error);
+    ask_out_of_guest();
 }
 
 void Machine::end_with(const Error& error) {

@@ -148,7 +148,7 @@ void Machine::perform_reset() {
         if (runs_on) wish_.store(Wish::run, std::memory_order_seq_cst);
         changed_.notify_all();
     }
-    if (runs_on && accelerator_) accelerator_->resume();
+    if (runs_on) follow_with_devices();
 }
 
 Result<> Machine::handle(std::uint32_t index, const Exit& exit) {

@@ -7,8 +7,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "vmm/collect.hpp"
 #include "vmm/control/cli.hpp"
@@ -42,26 +43,49 @@ private:
     sigset_t set_{};
 };
 
-/// Console and progress share the terminal.
+/// Console and progress share the terminal. Only the main thread writes, so that a reader who is slow to take our lines
+/// holds up no vCPU.
 class Screen {
 public:
     Screen() : progress_(Progress::on(stderr)) {}
-    void line(std::string_view text) {
-        const std::lock_guard lock(mutex_);
-        progress_.finish();
-        std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+
+    /// Any thread. Lines beyond the limit are counted instead of kept.
+    void line(std::string_view text) EXCLUDES(mutex_) {
+        const MutexLock lock(mutex_);
+        if (lines_.size() < most_lines) {
+            lines_.emplace_back(text);
+        } else {
+            ++dropped_;
+        }
     }
     void progress(const ProgressState& state) {
-        const std::lock_guard lock(mutex_);
+        print_lines();
         progress_.update(state);
     }
     void finish() {
-        const std::lock_guard lock(mutex_);
+        print_lines();
         progress_.finish();
     }
 
 private:
-    std::mutex mutex_;
+    static constexpr std::size_t most_lines = 1000;
+
+    void print_lines() EXCLUDES(mutex_) {
+        std::vector<std::string> lines;
+        std::uint64_t dropped = 0;
+        {
+            const MutexLock lock(mutex_);
+            lines.swap(lines_);
+            dropped = std::exchange(dropped_, 0);
+        }
+        if (!lines.empty()) progress_.finish();
+        for (const std::string& line : lines) std::fprintf(stderr, "%s\n", line.c_str());
+        if (dropped > 0) std::fprintf(stderr, "penumbra: %llu more lines were dropped\n", static_cast<unsigned long long>(dropped));
+    }
+
+    Mutex mutex_{LockRank::report};
+    std::vector<std::string> lines_ GUARDED_BY(mutex_);
+    std::uint64_t dropped_ GUARDED_BY(mutex_) = 0;
     Progress progress_;
 };
 
@@ -143,6 +167,7 @@ int finish(const RunOptions& options, const RunReport& report) {
 }  // namespace
 
 int run_machine(const RunOptions& options) {
+    const ThreadRoleScope role(ThreadRole::vmm);
     const Signals signals;
     Screen screen;
     Result<std::unique_ptr<Machine>> machine = Machine::create(options, [&](std::string_view line) { screen.line(line); });

@@ -5,20 +5,24 @@
 
 namespace penumbra::bridge {
 
-FaultOrigin UserfaultfdSource::origin_of(pid_t thread) {
-    const ThreadRegister::Entry* entry = ThreadRegister::instance().find(thread);
-    if (entry == nullptr) return FaultOrigin::foreign;
+void UserfaultfdSource::identify(Fault& fault) {
+    const ThreadRegister::Entry* entry = ThreadRegister::instance().find(fault.thread);
+    if (entry == nullptr) return;
+    // The thread sleeps in the fault, so its entry and its restartable-sequence area stay.
+    if (const std::uint32_t* cpu = entry->cpu.load(std::memory_order_acquire)) fault.cpu = __atomic_load_n(cpu, __ATOMIC_RELAXED);
     switch (entry->role.load(std::memory_order_relaxed)) {
         case ThreadRole::vcpu:
-            return entry->in_guest.load(std::memory_order_acquire) ? FaultOrigin::guest : FaultOrigin::vmm;
+            fault.origin = entry->in_guest.load(std::memory_order_acquire) ? FaultOrigin::guest : FaultOrigin::vmm;
+            return;
         case ThreadRole::device:
-            return FaultOrigin::device;
+            fault.origin = FaultOrigin::device;
+            return;
         case ThreadRole::vmm:
-            return FaultOrigin::vmm;
+            fault.origin = FaultOrigin::vmm;
+            return;
         case ThreadRole::foreign:
-            break;
+            return;
     }
-    return FaultOrigin::foreign;
 }
 
 Result<std::span<Fault>> UserfaultfdSource::read(std::array<Fault, batch>& faults) const {
@@ -26,8 +30,11 @@ Result<std::span<Fault>> UserfaultfdSource::read(std::array<Fault, batch>& fault
     PENUMBRA_TRY_ASSIGN(const std::size_t count, uffd_.read(messages));
     for (std::size_t i = 0; i < count; ++i) {
         const FaultMessage& m = messages[i];
-        faults[i] = Fault{frame_of(m.address), m.is_write_protect ? FaultKind::write_protected : FaultKind::missing,
-                          origin_of(m.thread), m.is_write, m.thread};
+        faults[i] = Fault{.page = frame_of(m.address),
+                          .kind = m.is_write_protect ? FaultKind::write_protected : FaultKind::missing,
+                          .is_write = m.is_write,
+                          .thread = m.thread};
+        identify(faults[i]);
     }
     if (count < 2) return std::span{faults.data(), count};
 

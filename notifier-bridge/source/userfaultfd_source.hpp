@@ -27,6 +27,9 @@ struct Fault {
     FaultOrigin origin = FaultOrigin::foreign;
     bool is_write = false;  ///< any of the merged messages wrote
     pid_t thread = 0;       ///< one of the threads that wait
+    std::uint32_t cpu = unknown_cpu;  ///< where that thread ran when it faulted
+
+    static constexpr std::uint32_t unknown_cpu = ~std::uint32_t{0};
 };
 
 class UserfaultfdSource {
@@ -37,9 +40,10 @@ public:
 
     /// Faults waiting now, sorted and merged; empty when there are none. Never blocks. Thread-safe.
     [[nodiscard]] Result<std::span<Fault>> read(std::array<Fault, batch>& faults) const;
-    [[nodiscard]] static FaultOrigin origin_of(pid_t thread);
 
 private:
+    static void identify(Fault& fault);
+
     const Userfaultfd& uffd_;
 };
 

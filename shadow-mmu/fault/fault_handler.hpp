@@ -16,7 +16,7 @@ namespace penumbra::mmu {
 /// Test builds may pass time between resolve and claim, to open the race that read_retry closes.
 void open_install_race();
 
-/// Table must have: memslots(), sequence(), counters(), released(), and
+/// Table must have: memslots(), sequence(), counters(), name(), present(gfn), and
 ///   claim(gfn) -> Claim: {taken, present, contended, released, out_of_memory}
 ///   fill(gfn, page, content) -> Result<>   after a taken claim: makes the page reachable; an error changes nothing
 ///   publish(gfn, page) / abandon(gfn)      ends a taken claim
@@ -25,6 +25,7 @@ template <class Table>
 [[nodiscard]] Result<FaultOutcome> handle_fault(Table& table, PageSource& source, Gfn gfn, FaultAccess access,
                                                 const FaultLimits& limits = {}) {
     PENUMBRA_ASSERT(!in_bridge_callback(), "a callback faulted");
+    PENUMBRA_ASSERT(highest_rank_held() == 0, "a lock was held across a fault");
     const std::optional<Hvp> page = table.memslots().to_host(gfn);
     if (!page) return FaultOutcome::emulate;
     table.counters().faults.add();

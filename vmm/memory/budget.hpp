@@ -23,6 +23,7 @@ public:
     [[nodiscard]] std::uint64_t charged() const { return pages() * 4096 + pool_bytes_(); }
     [[nodiscard]] std::uint64_t peak() const { return peak_.get(); }
 
+    [[nodiscard]] bool has_room() const { return charged() + 4096 <= limit_; }
     /// Charges one page if that stays within the limit.
     [[nodiscard]] bool try_charge();
     void uncharge(std::uint64_t pages) { pages_.fetch_sub(pages, std::memory_order_relaxed); }

@@ -70,7 +70,9 @@ void FaultWorkers::take(std::span<const Fault> faults) {
         Pending pending{fault, now, {}};
         const bool in_window = state_.window.contains(fault.page);
         if (in_window && fault.origin == FaultOrigin::guest) pending.plan = predictor_.observe(fault.thread, fault.page);
-        const bool long_work = in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page));
+        if (fault.origin == FaultOrigin::guest) follower_.saw(fault.cpu);
+        // At the hard limit a page has to wait for room, which is no work for the one thread that reads.
+        const bool long_work = in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page) || !state_.budget.has_room());
         (long_work ? pooled[pooled_count++] : quick[quick_count++]) = pending;
     }
     if (pooled_count > 0) hand_over(std::span{pooled.data(), pooled_count});
@@ -87,14 +89,16 @@ void FaultWorkers::hand_over(std::span<const Pending> faults) {
     PENUMBRA_ASSERT(queue_.size() + faults.size() <= queue_limit, "more faults in flight than threads can have");
     for (const Pending& pending : faults) {
         // Some hosts make a thread that has a signal pending fault again and again until the page is there.
-        const auto again = [&](const Pending& queued) {
-            return queued.fault.thread == pending.fault.thread && queued.fault.page == pending.fault.page;
-        };
-        if (std::any_of(queue_.begin(), queue_.end(), again)) continue;
+        if (is_known(pending.fault)) continue;
         queue_.push_back(pending);
         waiting_.push_back(pending.fault);
         queued_.notify_one();
     }
+}
+
+bool FaultWorkers::is_known(const Fault& fault) const {
+    return std::any_of(waiting_.begin(), waiting_.end(),
+                       [&](const Fault& f) { return f.thread == fault.thread && f.page == fault.page; });
 }
 
 void FaultWorkers::run_pool() {
@@ -149,8 +153,8 @@ void FaultWorkers::serve(const Pending& pending) {
     if (!outcome) {
         {
             const MutexLock lock(mutex_);
+            if (!is_known(fault)) waiting_.push_back(fault);
             parked_.push_back(fault);
-            waiting_.push_back(fault);
         }
         if (!state_.stopping.load(std::memory_order_acquire)) options_.on_error(outcome.error());
         return;

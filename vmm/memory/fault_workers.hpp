@@ -17,6 +17,7 @@
 #include "notifier-bridge/source/userfaultfd_source.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
 #include "vmm/memory/pagemap.hpp"
+#include "vmm/memory/cpu_follower.hpp"
 #include "vmm/memory/pager.hpp"
 #include "vmm/memory/prefetch.hpp"
 
@@ -66,6 +67,7 @@ private:
     void run_pool();
     void take(std::span<const bridge::Fault> faults);
     void hand_over(std::span<const Pending> faults) EXCLUDES(mutex_);
+    [[nodiscard]] bool is_known(const bridge::Fault& fault) const REQUIRES(mutex_);
     void bring_along(const Pending& pending);
     void serve(const Pending& pending);
     void finish(const bridge::Fault& fault) EXCLUDES(mutex_);
@@ -88,7 +90,8 @@ private:
     std::vector<bridge::Fault> waiting_ GUARDED_BY(mutex_);  // on slow workers, or parked
     std::vector<bridge::Fault> parked_ GUARDED_BY(mutex_);
     std::atomic<pid_t> in_hand_{0};  // whose fault the reader serves now
-    StridePredictor predictor_;      // the reader's own
+    StridePredictor predictor_;      // the reader's own, as is:
+    CpuFollower follower_;
     std::vector<Thread> threads_;
 };
 

@@ -35,6 +35,7 @@ public:
     void occupy(std::uint32_t slot, PageIndex page) {
         meta_[slot].occupant.store(static_cast<std::uint32_t>(page), std::memory_order_release);
     }
+    void vacate(std::uint32_t slot) { meta_[slot].occupant.store(no_page, std::memory_order_release); }
     /// The reserved slots may be packed from now on; those that nobody occupied are empty.
     void commit(SlotSpan span) EXCLUDES(mutex_);
 

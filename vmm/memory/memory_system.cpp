@@ -99,7 +99,7 @@ MemorySystem::~MemorySystem() {
 }
 
 void MemorySystem::stop_paging() {
-    state_->stopping.store(true, std::memory_order_release);
+    state_->stopping.store(true, std::memory_order_seq_cst);
     if (workers_) workers_->stop();
     if (reclaimer_) reclaimer_->stop();
 }
@@ -107,7 +107,7 @@ void MemorySystem::stop_paging() {
 void MemorySystem::abandon_window() {
     PENUMBRA_ASSERT(state_->stopping.load(std::memory_order_acquire), "the window was abandoned while pages were supplied");
     space_.release();
-    window_.reset();
+    window_->abandon();
 }
 
 template <class Fn>

@@ -52,10 +52,7 @@ std::size_t Reclaimer::pack(std::size_t wanted, PackTarget target) {
         put_back(packing);
     }
     keep_returned(packing);
-    const std::uint64_t before = state_.limbo->used();
-    empty(packing);
-    const std::uint64_t after = state_.limbo->used();
-    return before > after ? before - after : 0;
+    return empty(packing);
 }
 
 void Reclaimer::claim_pages(Packing& packing) {
@@ -151,7 +148,8 @@ void Reclaimer::keep_returned(Packing& packing) {
     }
 }
 
-void Reclaimer::empty(const Packing& packing) {
+std::size_t Reclaimer::empty(const Packing& packing) {
+    std::size_t emptied = 0;
     std::uint32_t i = 0;
     while (i < packing.span.count) {
         const bool stuck = packing.slots[i].fate == Packing::Fate::stuck;
@@ -163,9 +161,11 @@ void Reclaimer::empty(const Packing& packing) {
         } else {
             window_.empty_slots(HvpRange{state_.limbo->page_of_slot(run.first), run.count});
             state_.budget.uncharge(state_.limbo->release(run));
+            emptied += run.count;
         }
         i = end;
     }
+    return emptied;
 }
 
 std::size_t Reclaimer::write_back(std::size_t wanted) {

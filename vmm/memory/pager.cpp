@@ -68,10 +68,10 @@ Result<> Pager::charge() {
     while (!state_.budget.try_charge()) {
         if (!std::exchange(waited, true)) state_.stats.waits_for_room.add();
         if (state_.stopping.load(std::memory_order_acquire)) return fail("supply a page", "", "the machine is being stopped");
-        if (const std::optional<Error> why = reclaimer_.exhausted()) return std::unexpected{*why};
-        reclaimer_.kick();
         reclaimer_.help();
         if (state_.budget.try_charge()) return {};
+        if (const std::optional<Error> why = reclaimer_.exhausted()) return std::unexpected{*why};
+        reclaimer_.kick();
         const auto now = std::chrono::steady_clock::now();
         if (now > deadline) return fail("make room for a page", "within 30 s", "raise --budget or use a faster swap tier");
         (void)state_.budget.wait_for_room(now + std::chrono::milliseconds{100});

@@ -17,10 +17,8 @@ using bridge::TakeOut;
 namespace {
 
 constexpr std::uint64_t mib = 1ULL << 20;
-
-/// A step may come away with nothing because helping fault threads hold what it wants; only a row of them means that there
-/// is no room to be made.
 constexpr unsigned most_idle_steps = 200;
+constexpr std::chrono::milliseconds idle_pause{1};
 
 std::uint64_t headroom(std::uint64_t limit, std::uint64_t divisor) {
     return std::clamp(limit / divisor, mib / 4, 64 * mib);
@@ -47,6 +45,10 @@ void Reclaimer::stop() {
         wake_.notify_all();
     }
     thread_.join();
+    // The window is given up next: fault threads that still help must be through.
+    for (std::uint32_t n = helpers_.load(std::memory_order_seq_cst); n != 0; n = helpers_.load(std::memory_order_seq_cst)) {
+        helpers_.wait(n, std::memory_order_seq_cst);
+    }
 }
 
 void Reclaimer::kick() {
@@ -90,6 +92,10 @@ void Reclaimer::run() {
 
 void Reclaimer::pass() {
     state_.stats.reclaim_passes.add();
+    {
+        const MutexLock lock(mutex_);
+        exhausted_.reset();  // every pass finds out anew
+    }
     if (!free_wanted_slots()) return;
     unsigned idle_steps = 0;
     while (state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
@@ -99,28 +105,29 @@ void Reclaimer::pass() {
         if (stop_) return;
         if (idle_steps == 0) continue;
         if (idle_steps == most_idle_steps) break;
-        (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
+        (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + idle_pause);
     }
     if (idle_steps > 0 && state_.budget.charged() + page_bytes > state_.budget.limit()) give_up();
     state_.budget.announce_room();
 }
 
 bool Reclaimer::free_wanted_slots() {
-    for (unsigned idle_steps = 0; idle_steps < most_idle_steps;) {
+    unsigned idle_steps = 0;
+    for (;;) {
         {
             const MutexLock lock(mutex_);
-            if (stop_) return false;
-            if (state_.limbo->free_slots() >= wanted_slots_) {
+            if (stop_ || state_.limbo->free_slots() >= wanted_slots_) {
                 wanted_slots_ = 0;
                 wake_.notify_all();
                 return true;
             }
-            if (idle_steps > 0) (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
+            if (idle_steps > 0) (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + idle_pause);
         }
         idle_steps = pack(batch, PackTarget::any) > 0 ? 0 : idle_steps + 1;
+        if (idle_steps < most_idle_steps) continue;
+        give_up();
+        return false;
     }
-    give_up();
-    return false;
 }
 
 void Reclaimer::give_up() {
@@ -156,9 +163,13 @@ bool Reclaimer::step() {
 void Reclaimer::help() {
     if (!state_.compressed) return;
     constexpr std::size_t few = 16;
-    (void)evict(few, Blockable::no);
-    (void)pack(few, PackTarget::memory_only);
-    state_.budget.announce_room();
+    helpers_.fetch_add(1, std::memory_order_seq_cst);
+    if (!state_.stopping.load(std::memory_order_seq_cst)) {
+        (void)evict(few, Blockable::no);
+        (void)pack(few, PackTarget::memory_only);
+        state_.budget.announce_room();
+    }
+    if (helpers_.fetch_sub(1, std::memory_order_seq_cst) == 1) helpers_.notify_all();
 }
 
 std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
@@ -186,6 +197,18 @@ std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
     return evict_pages(victims, blockable).taken;
 }
 
+bool Reclaimer::record_taken(PageIndex page, std::uint32_t slot) {
+    for (;;) {
+        const PageWord word = state_.words.load(page);
+        // Discarded, and uncharged, while it was leaving: what is in the slot is nobody's.
+        if (word.state() == PageState::zero) return false;
+        PENUMBRA_ASSERT(word.state() == PageState::resident, "a page left the window that was not resident");
+        state_.limbo->occupy(slot, page);
+        if (state_.words.change(page, word, word.next_version().moved_to(PageState::limbo, slot))) return true;
+        state_.limbo->vacate(slot);
+    }
+}
+
 Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockable) {
     Evicted result;
     while (!pages.empty()) {
@@ -202,11 +225,8 @@ Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable 
             }
             if (outcome != TakeOut::taken) return;
             const PageIndex page = state_.index_of(some[i]);
-            const PageWord word = state_.words.load(page);
-            const PageWord out = word.next_version().moved_to(PageState::limbo, span.first + i);
-            state_.limbo->occupy(span.first + static_cast<std::uint32_t>(i), page);
-            const bool moved = state_.words.change(page, word, out);
-            PENUMBRA_ASSERT(moved && word.state() == PageState::resident, "a page left the window that was not resident");
+            const auto slot = span.first + static_cast<std::uint32_t>(i);
+            if (!record_taken(page, slot)) return;
             state_.stats.swapped_out.add();
             ++result.taken;
         };

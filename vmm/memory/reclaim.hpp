@@ -27,7 +27,7 @@ public:
     Reclaimer(const Reclaimer&) = delete;
     Reclaimer& operator=(const Reclaimer&) = delete;
 
-    /// Ends the background thread; idempotent.
+    /// Ends the background thread and waits for helping ones; idempotent. After PagerState::stopping was set.
     void stop() EXCLUDES(mutex_);
     /// Asks for a background pass; cheap.
     void kick();
@@ -52,7 +52,8 @@ public:
     /// Takes these pages (ascending) out if they are in the window. Stops early when limbo is full.
     Evicted evict_pages(std::span<const Hvp> pages, bridge::Blockable blockable);
     enum class PackTarget : std::uint8_t { memory_only, any };
-    /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free.
+    /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free. `any` writes to the file tier,
+    /// which takes one writer: background thread only, or with that thread stopped.
     std::size_t pack(std::size_t wanted, PackTarget target);
     /// Moves up to `wanted` of the oldest blobs to the file tier. Background thread only, or with the thread stopped.
     std::size_t write_back(std::size_t wanted);
@@ -60,13 +61,14 @@ public:
 private:
     struct Packing;
 
+    [[nodiscard]] bool record_taken(PageIndex page, std::uint32_t slot);
     void run();
     void pass();
     [[nodiscard]] bool step();
     [[nodiscard]] bool free_wanted_slots() EXCLUDES(mutex_);
     void give_up() EXCLUDES(mutex_);
     void note_failure(const Error& error) EXCLUDES(mutex_);
-    void empty(const Packing& packing);
+    [[nodiscard]] std::size_t empty(const Packing& packing);
     void claim_pages(Packing& packing);
     void store_compressed(Packing& packing);
     void store_to_file(Packing& packing);
@@ -93,6 +95,7 @@ private:
     std::optional<Error> exhausted_ GUARDED_BY(mutex_);
     std::optional<Error> failure_ GUARDED_BY(mutex_);
     std::atomic<bool> pending_{false};
+    std::atomic<std::uint32_t> helpers_{0};
     std::unique_ptr<std::byte[]> write_back_buffer_;
     Thread thread_;
 };

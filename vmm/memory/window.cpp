@@ -25,8 +25,10 @@ Window::Window(Window&& other) noexcept
     : uffd_(std::exchange(other.uffd_, nullptr)), ram_(other.ram_), staging_(other.staging_), mode_(other.mode_) {}
 
 Window::~Window() {
-    if (uffd_ == nullptr) return;
-    // Unregistering wakes every sleeper; by now no vCPU is left to be one.
+    if (uffd_ != nullptr) abandon();
+}
+
+void Window::abandon() {
     (void)uffd_->unregister(ram_);
     (void)uffd_->unregister(staging_);
 }

@@ -28,6 +28,8 @@ public:
     void drop(HvpRange run) override;
     void wake(HvpRange run) override { uffd_->wake(run); }
 
+    /// Gives the memory back to the kernel's own fault handling and wakes every sleeper. Calls after it fail or do nothing.
+    void abandon();
     /// Empties staging slots whose content is not needed any more.
     void empty_slots(HvpRange slots);
     [[nodiscard]] TakeOutMode mode() const { return mode_; }
