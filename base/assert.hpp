@@ -11,9 +11,9 @@ namespace penumbra {
 
 }  // namespace penumbra
 
-#define PENUMBRA_ASSERT(condition, message)                                                       \
-    do {                                                                                          \
-        if (!(condition)) [[unlikely]] {                                                          \
-            ::penumbra::assertion_failed(#condition, __FILE__, __LINE__, (message));              \
-        }                                                                                         \
+#define PENUMBRA_ASSERT(condition, message)                                          \
+    do {                                                                             \
+        if (!(condition)) [[unlikely]] {                                             \
+            ::penumbra::assertion_failed(#condition, __FILE__, __LINE__, (message)); \
+        }                                                                            \
     } while (false)

@@ -23,8 +23,8 @@ public:
         std::atomic<pid_t> tid{0};
         std::atomic<ThreadRole> role{ThreadRole::foreign};
         std::atomic<bool> in_guest{false};
-        std::atomic<std::uint32_t> index{0};               ///< vCPU number, for vcpu threads
-        std::atomic<const std::uint32_t*> cpu{nullptr};    ///< the thread's rseq cpu_id, readable while it lives
+        std::atomic<std::uint32_t> index{0};             ///< vCPU number, for vcpu threads
+        std::atomic<const std::uint32_t*> cpu{nullptr};  ///< the thread's rseq cpu_id, readable while it lives
     };
 
     [[nodiscard]] static ThreadRegister& instance();

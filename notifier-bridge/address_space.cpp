@@ -60,8 +60,8 @@ void AddressSpace::unsubscribe(Subscriber& subscriber) {
     const MutexLock lock(mutex_);
     begin_change();
     Subscriber* called = &subscriber;
-    const auto checker = std::find_if(checkers_.begin(), checkers_.end(),
-                                      [&](const auto& c) { return &c->inner() == &subscriber; });
+    const auto checker =
+        std::find_if(checkers_.begin(), checkers_.end(), [&](const auto& c) { return &c->inner() == &subscriber; });
     if (checker != checkers_.end()) called = checker->get();
     std::erase(order_, called);
     if (checker != checkers_.end()) checkers_.erase(checker);

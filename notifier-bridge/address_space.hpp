@@ -39,7 +39,8 @@ public:
     AddressSpace& operator=(const AddressSpace&) = delete;
     ~AddressSpace();
 
-    /// Waits until no invalidation is open, so that no start/end pair straddles the subscription. `subscriber` must outlive it.
+    /// Waits until no invalidation is open, so that no start/end pair straddles the subscription. `subscriber` must
+    /// outlive it.
     [[nodiscard]] Subscription subscribe(Subscriber& subscriber) EXCLUDES(mutex_);
     /// Freezes every subscriber. Idempotent. No invalidation may be begun afterwards.
     void release() EXCLUDES(mutex_);
@@ -73,9 +74,9 @@ private:
     Stats stats_;
 };
 
-/// A bracket around one change: start is delivered by the constructor, end by the destructor. Between the two nobody can
-/// establish an entry for the event's pages. When `started()` is false a non-blockable event met somebody who would have
-/// had to wait: everything is as before and the caller takes other pages or waits.
+/// A bracket around one change: start is delivered by the constructor, end by the destructor. Between the two nobody
+/// can establish an entry for the event's pages. When `started()` is false a non-blockable event met somebody who would
+/// have had to wait: everything is as before and the caller takes other pages or waits.
 class Invalidation {
 public:
     Invalidation(AddressSpace& space, InvalidationEvent event);

@@ -9,7 +9,8 @@ template <class Fn>
 void IntervalSubscription::for_each_region(const RangeSet& ranges, Fn&& fn) {
     std::uint64_t last = ~std::uint64_t{0};
     for (const HvpRange& range : ranges.ranges()) {
-        for (std::uint64_t r = range.first().value() >> region_shift; r <= (range.end().value() - 1) >> region_shift; ++r) {
+        for (std::uint64_t r = range.first().value() >> region_shift; r <= (range.end().value() - 1) >> region_shift;
+             ++r) {
             if (r == last) continue;  // two ranges of one region count once
             last = r;
             fn(r % regions);

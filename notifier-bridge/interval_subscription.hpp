@@ -1,9 +1,9 @@
-// The collision-retry protocol of the kernel's interval notifier (mm/mmu_notifier.c, mmu_interval_read_begin/_retry; KVM's
-// mmu_invalidate_seq): a fault samples a sequence, resolves its page without any lock, and may install the result only if
-// no invalidation of that page began meanwhile.
+// The collision-retry protocol of the kernel's interval notifier (mm/mmu_notifier.c, mmu_interval_read_begin/_retry;
+// KVM's mmu_invalidate_seq): a fault samples a sequence, resolves its page without any lock, and may install the result
+// only if no invalidation of that page began meanwhile.
 //
-// One sequence per 2 MiB of window, so that a fault retries for a neighbour's invalidation and not for every one. Each is a
-// single word, active invalidations in the low bits and ended ones above, so that a fault reads both at once:
+// One sequence per 2 MiB of window, so that a fault retries for a neighbour's invalidation and not for every one. Each
+// is a single word, active invalidations in the low bits and ended ones above, so that a fault reads both at once:
 //
 //   fault                                     invalidation
 //   s = read_begin(page)   (none active)      hold_off(ranges)       active += 1
@@ -28,8 +28,8 @@ public:
     /// An opaque sample; comparable only with the same page's word.
     enum class Sequence : std::uint64_t {};
 
-    /// Waits until no invalidation of the page's region is open, at most until `deadline`: nullopt means that one did not
-    /// end in time. Call with no lock held and outside callbacks.
+    /// Waits until no invalidation of the page's region is open, at most until `deadline`: nullopt means that one did
+    /// not end in time. Call with no lock held and outside callbacks.
     [[nodiscard]] std::optional<Sequence> read_begin(Hvp page, std::chrono::steady_clock::time_point deadline)
         EXCLUDES(mutex_);
     /// True when an invalidation of the region began or ended since the sample: the result may not be installed.

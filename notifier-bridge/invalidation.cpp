@@ -6,8 +6,9 @@ namespace penumbra::bridge {
 
 std::string_view name_of(Reason reason) {
     static constexpr std::array<std::string_view, reason_count> names = {
-        "unmap",    "remap",     "protect",       "discard", "swap_out", "migrate_node", "migrate_device", "exclusive", "fork_cow",
-        "cow_break", "write_protect", "dedup",   "split",    "collapse",     "poison",         "release",   "unknown"};
+        "unmap",          "remap",     "protect",  "discard",   "swap_out",      "migrate_node",
+        "migrate_device", "exclusive", "fork_cow", "cow_break", "write_protect", "dedup",
+        "split",          "collapse",  "poison",   "release",   "unknown"};
     return names[static_cast<std::size_t>(reason)];
 }
 

@@ -1,7 +1,8 @@
 // What happened, to which pages, how firmly: the event every subscriber is told of.
 //
-// The vocabulary follows enum mmu_notifier_event (include/linux/mmu_notifier.h), split further where the kernel says only
-// MMU_NOTIFY_CLEAR, because a subscriber may keep a hint for a page that migrates and none for one that is swapped.
+// The vocabulary follows enum mmu_notifier_event (include/linux/mmu_notifier.h), split further where the kernel says
+// only MMU_NOTIFY_CLEAR, because a subscriber may keep a hint for a page that migrates and none for one that is
+// swapped.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +17,23 @@
 namespace penumbra::bridge {
 
 enum class Reason : std::uint8_t {
-    unmap, remap, protect, discard, swap_out, migrate_node, migrate_device, exclusive, fork_cow, cow_break,
-    write_protect, dedup, split, collapse, poison, release, unknown,
+    unmap,
+    remap,
+    protect,
+    discard,
+    swap_out,
+    migrate_node,
+    migrate_device,
+    exclusive,
+    fork_cow,
+    cow_break,
+    write_protect,
+    dedup,
+    split,
+    collapse,
+    poison,
+    release,
+    unknown,
 };
 inline constexpr std::size_t reason_count = static_cast<std::size_t>(Reason::unknown) + 1;
 
@@ -26,7 +42,8 @@ inline constexpr std::size_t reason_count = static_cast<std::size_t>(Reason::unk
 /// Whether Penumbra makes the change itself between start and end, or learns of one that the host already made.
 enum class Strength : std::uint8_t { bracketed, observed };
 
-/// A non-blockable event may not wait for a device to drain or an install to finish; it is answered would_block instead.
+/// A non-blockable event may not wait for a device to drain or an install to finish; it is answered would_block
+/// instead.
 enum class Blockable : std::uint8_t { no, yes };
 
 /// Sorted, disjoint, non-adjacent ranges of host virtual pages. Not thread-safe.
@@ -56,7 +73,8 @@ enum class TakeOut : std::uint8_t {
 };
 
 /// Where the pages of a swap_out go. Page i of the event, counted in address order over all ranges, goes to slots[i];
-/// the one subscriber that owns the window writes outcomes[i] before its start returns. Both spans have one element per page.
+/// the one subscriber that owns the window writes outcomes[i] before its start returns. Both spans have one element per
+/// page.
 struct StagingPlan {
     std::span<const Hvp> slots;
     std::span<TakeOut> outcomes;

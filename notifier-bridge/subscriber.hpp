@@ -7,7 +7,8 @@
 
 namespace penumbra::bridge {
 
-/// Delivery order of start; end runs in reverse. No device access is in flight when the EPT subscriber empties the window.
+/// Delivery order of start; end runs in reverse. No device access is in flight when the EPT subscriber empties the
+/// window.
 enum class SubscriberOrder : unsigned char { remote, device, shadow, ept };
 
 enum class StartResult : unsigned char {
@@ -26,9 +27,9 @@ enum class StartResult : unsigned char {
 ///   - no access through such an entry is still in flight.
 /// An `observed` event asks for the same, late. `would_block` promises that nothing changed; no end follows it.
 ///
-/// A callback may sleep if the event is blockable. It may not: fault on guest memory, subscribe or unsubscribe, start an
-/// invalidation, or take a lock that it or anybody holds across one of these. (The kernel's rules: mm/mmu_notifier.c and
-/// include/linux/mmu_notifier.h.) SubscriberContract checks what can be checked.
+/// A callback may sleep if the event is blockable. It may not: fault on guest memory, subscribe or unsubscribe, start
+/// an invalidation, or take a lock that it or anybody holds across one of these. (The kernel's rules: mm/mmu_notifier.c
+/// and include/linux/mmu_notifier.h.) SubscriberContract checks what can be checked.
 class Subscriber {
 public:
     virtual ~Subscriber() = default;

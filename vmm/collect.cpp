@@ -12,8 +12,8 @@ namespace penumbra::vmm {
 namespace {
 
 TableReport table_report(const mmu::TableCounters& counters) {
-    return {counters.mapped.get(), counters.zapped.get(), counters.faults.get(), counters.retries.get(),
-            counters.tlb_flushes.get(), counters.stale_faults.get()};
+    return {counters.mapped.get(),  counters.zapped.get(),      counters.faults.get(),
+            counters.retries.get(), counters.tlb_flushes.get(), counters.stale_faults.get()};
 }
 
 EnvironmentReport environment(Machine& machine) {

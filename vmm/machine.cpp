@@ -52,7 +52,8 @@ Result<> Machine::build_kvm() {
     vm_ = std::make_unique<Vm>(std::move(vm));
     std::uint16_t slot = 0;
     for (const RamPart& part : memory_->layout().parts()) {
-        PENUMBRA_TRY(vm_->set_memory_region(SlotNumber{slot++}, part.guest, memory_->window_pages().first() + part.window_page,
+        PENUMBRA_TRY(vm_->set_memory_region(SlotNumber{slot++}, part.guest,
+                                            memory_->window_pages().first() + part.window_page,
                                             SlotAccess::read_write));
     }
     if (payload_->pages() > 0) {
@@ -68,8 +69,8 @@ Result<> Machine::build_kvm() {
 
 void Machine::build_bus() {
     const Gpa first_data = image_ ? image_->end() : Gpa{abi::image_base};
-    touches_.emplace(memory_->layout(), first_data, options_.seed, options_.passes == 0 ? ~std::uint64_t{0} : options_.passes * memory_->layout().pages(),
-                     tsc_khz_);
+    touches_.emplace(memory_->layout(), first_data, options_.seed,
+                     options_.passes == 0 ? ~std::uint64_t{0} : options_.passes * memory_->layout().pages(), tsc_khz_);
     port_ = std::make_unique<GuestPort>(*memory_, *this, &*touches_);
     serial_ = std::make_unique<Serial>([this](std::string_view line) { print_(line); });
     bus_.add_mmio(Gpa{abi::guest_port_base}, GuestPort::bytes, *port_);
@@ -77,7 +78,8 @@ void Machine::build_bus() {
     if (options_.accelerator) {
         AcceleratorOptions accelerator;
         accelerator.on_error = [this](const Error& error) { page_failed(error); };
-        accelerator_ = std::make_unique<Accelerator>(*memory_->device_table(), memory_->window_source(), std::move(accelerator));
+        accelerator_ =
+            std::make_unique<Accelerator>(*memory_->device_table(), memory_->window_source(), std::move(accelerator));
         bus_.add_mmio(Gpa{abi::accelerator_base}, Accelerator::register_bytes, *accelerator_);
     }
     bus_.seal();

@@ -33,15 +33,15 @@ namespace penumbra::vmm {
 enum class MachineState : std::uint8_t {
     prelaunch,  ///< not started
     running,
-    paused,     ///< every vCPU is out of the guest, or will be once its page fault is answered (all_parked tells)
-    io_error,   ///< paused because a page cannot be supplied; cont tries again
+    paused,    ///< every vCPU is out of the guest, or will be once its page fault is answered (all_parked tells)
+    io_error,  ///< paused because a page cannot be supplied; cont tries again
     ended,
 };
 
 struct MachineStatus {
     MachineState state = MachineState::prelaunch;
     bool all_parked = false;
-    std::optional<Error> error;          ///< of io_error, or why the machine ended by itself
+    std::optional<Error> error;                ///< of io_error, or why the machine ended by itself
     std::optional<std::uint64_t> exit_status;  ///< what the guest ended with
 };
 

@@ -112,7 +112,8 @@ void Machine::guest_exited(std::uint64_t status) {
 }
 
 void Machine::guest_trapped(std::uint32_t cpu, std::uint64_t vector) {
-    end_with(Error{"run the guest on", "vCPU " + std::to_string(cpu) + " took exception " + std::to_string(vector), 0, ""});
+    end_with(
+        Error{"run the guest on", "vCPU " + std::to_string(cpu) + " took exception " + std::to_string(vector), 0, ""});
 }
 
 MachineStatus Machine::status() const {

@@ -28,7 +28,8 @@ public:
     std::uint8_t* ram(std::uint64_t gpa) {
         const auto page = memory_.layout().window_page_of(frame_of(Gpa{gpa}));
         PENUMBRA_ASSERT(page.has_value(), "the workload left its memory");
-        return reinterpret_cast<std::uint8_t*>(pointer_to(memory_.window_pages().first() + *page)) + page_offset(Gpa{gpa});
+        return reinterpret_cast<std::uint8_t*>(pointer_to(memory_.window_pages().first() + *page)) +
+               page_offset(Gpa{gpa});
     }
     const std::uint8_t* payload(std::uint64_t page) {
         return reinterpret_cast<const std::uint8_t*>(pointer_to(payload_.first() + page));
@@ -177,7 +178,9 @@ Result<> Machine::handle(std::uint32_t index, const Exit& exit) {
             [&](const InternalErrorExit& e) -> Result<> {
                 return fail("run on", name + ": KVM internal error " + std::to_string(e.suberror));
             },
-            [&](const MemoryFaultExit&) -> Result<> { return fail("run on", name + ": KVM could not reach guest memory"); },
+            [&](const MemoryFaultExit&) -> Result<> {
+                return fail("run on", name + ": KVM could not reach guest memory");
+            },
             [&](const UnexpectedExit& e) -> Result<> {
                 return fail("run on", name + ": KVM exit reason " + std::to_string(e.reason));
             },

@@ -1,5 +1,5 @@
-// Real data for freestanding guests: host files, mapped read-only side by side. The kernel's page cache keeps them, so they
-// cost no guest memory.
+// Real data for freestanding guests: host files, mapped read-only side by side. The kernel's page cache keeps them, so
+// they cost no guest memory.
 #pragma once
 
 #include <string>
@@ -11,7 +11,8 @@ namespace penumbra::vmm {
 
 class Payload {
 public:
-    /// Maps the whole pages of each file, in order, until `most_bytes` are full. Files smaller than a page are passed over.
+    /// Maps the whole pages of each file, in order, until `most_bytes` are full. Files smaller than a page are passed
+    /// over.
     [[nodiscard]] static Result<Payload> open(const std::vector<std::string>& files, std::uint64_t most_bytes);
 
     [[nodiscard]] std::uint64_t pages() const { return pages_; }

@@ -80,7 +80,8 @@ private:
         }
         if (!lines.empty()) progress_.finish();
         for (const std::string& line : lines) std::fprintf(stderr, "%s\n", line.c_str());
-        if (dropped > 0) std::fprintf(stderr, "penumbra: %llu more lines were dropped\n", static_cast<unsigned long long>(dropped));
+        if (dropped > 0)
+            std::fprintf(stderr, "penumbra: %llu more lines were dropped\n", static_cast<unsigned long long>(dropped));
     }
 
     Mutex mutex_{LockRank::report};
@@ -91,7 +92,8 @@ private:
 
 class Run {
 public:
-    Run(Machine& machine, Screen& screen, const Signals& signals) : machine_(machine), screen_(screen), signals_(signals) {}
+    Run(Machine& machine, Screen& screen, const Signals& signals)
+        : machine_(machine), screen_(screen), signals_(signals) {}
 
     void until_the_end() {
         const std::chrono::seconds time = machine_.options().time;
@@ -170,7 +172,8 @@ int run_machine(const RunOptions& options) {
     const ThreadRoleScope role(ThreadRole::vmm);
     const Signals signals;
     Screen screen;
-    Result<std::unique_ptr<Machine>> machine = Machine::create(options, [&](std::string_view line) { screen.line(line); });
+    Result<std::unique_ptr<Machine>> machine =
+        Machine::create(options, [&](std::string_view line) { screen.line(line); });
     if (!machine) {
         print_error(machine.error());
         return static_cast<int>(ExitStatus::bad_use);

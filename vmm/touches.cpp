@@ -4,7 +4,11 @@ namespace penumbra::vmm {
 
 RandomTouches::RandomTouches(const AddressLayout& layout, Gpa first, std::uint64_t seed, std::uint64_t most,
                              std::uint64_t tsc_khz)
-    : layout_(layout), first_page_(*layout.window_page_of(frame_of(first))), most_(most), tsc_khz_(tsc_khz), random_(seed) {}
+    : layout_(layout),
+      first_page_(*layout.window_page_of(frame_of(first))),
+      most_(most),
+      tsc_khz_(tsc_khz),
+      random_(seed) {}
 
 std::optional<TouchSource::Touch> RandomTouches::next(std::uint32_t) {
     if (finished_.load(std::memory_order_acquire) || given_.get() >= most_) return std::nullopt;

@@ -14,7 +14,8 @@ namespace penumbra::vmm {
 class RandomTouches final : public TouchSource {
 public:
     /// Touches pages at or after `first`; stops after `most`, or when finish() is called.
-    RandomTouches(const AddressLayout& layout, Gpa first, std::uint64_t seed, std::uint64_t most, std::uint64_t tsc_khz);
+    RandomTouches(const AddressLayout& layout, Gpa first, std::uint64_t seed, std::uint64_t most,
+                  std::uint64_t tsc_khz);
 
     [[nodiscard]] std::optional<Touch> next(std::uint32_t cpu) override;
     void touched(std::uint32_t cpu, std::uint64_t tsc_ticks) override;

@@ -1,8 +1,8 @@
 #include "bench/common/bare_loop.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <immintrin.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>

@@ -21,7 +21,7 @@ inline constexpr std::uint64_t payload_limit = 0xF000'0000;
 // RDI = boot_info_base, RSI = vCPU number, RSP = top of a private 4 KiB stack. GDT, IDT and TSS are the image's job
 // (the VMM's initial segments are flat: CS selector 0x08, data 0x10).
 inline constexpr std::uint64_t boot_info_base = 0x1000;
-inline constexpr std::uint64_t boot_tables_base = 0x2000;  ///< PML4, PDPTs and PDs, up to 0x40000
+inline constexpr std::uint64_t boot_tables_base = 0x2000;   ///< PML4, PDPTs and PDs, up to 0x40000
 inline constexpr std::uint64_t boot_stacks_base = 0x40000;  ///< vCPU n: [base + n*4 KiB, +4 KiB)
 inline constexpr std::uint64_t image_base = 0x10'0000;
 inline constexpr unsigned max_vcpus = 64;
@@ -38,11 +38,11 @@ struct BootInfo {
     std::uint64_t payload_pages;   ///< 4 KiB pages at payload_base
     std::uint64_t cpus;
     std::uint64_t tsc_khz;
-    std::uint64_t has_accelerator;  ///< 0 or 1
-    std::uint64_t seed;             ///< of every random choice the guest makes
-    std::uint64_t ring;             ///< abi::Ring the workload runs in
-    std::uint64_t passes;           ///< churn: how many whole sequences of orders; at least 1
-    std::uint64_t rewrites_permille;///< churn: share of pages that a random-order phase touches, of all pages
+    std::uint64_t has_accelerator;    ///< 0 or 1
+    std::uint64_t seed;               ///< of every random choice the guest makes
+    std::uint64_t ring;               ///< abi::Ring the workload runs in
+    std::uint64_t passes;             ///< churn: how many whole sequences of orders; at least 1
+    std::uint64_t rewrites_permille;  ///< churn: share of pages that a random-order phase touches, of all pages
 };
 
 // ---- Guest port: 64-bit MMIO registers, offsets from guest_port_base ---------------------------------------------
@@ -63,7 +63,8 @@ enum class Port : std::uint64_t {
     cpu_number = 0x30,
     // write: a fatal guest exception: value = vector; the VMM ends the run with an error
     trap = 0x38,
-    // read: 1 once the host asks the guest to finish early (--time ran out, or a key); the guest then goes on to its last
+    // read: 1 once the host asks the guest to finish early (--time ran out, or a key); the guest then goes on to its
+    // last
     // verification of every page, reports and exits
     finish_early = 0x40,
 };
@@ -72,26 +73,26 @@ inline constexpr std::uint64_t no_more = ~std::uint64_t{0};
 
 /// Progress and results. Counters are totals over all vCPUs of the guest; 8-byte aligned, contained in one page.
 struct Report {
-    std::uint64_t pages_total;      ///< pages under test
-    std::uint64_t pages_verified;   ///< page verifications that were right (a page counts each time)
+    std::uint64_t pages_total;     ///< pages under test
+    std::uint64_t pages_verified;  ///< page verifications that were right (a page counts each time)
     std::uint64_t mismatches;
-    std::uint64_t passes;           ///< whole-memory verification passes completed
-    std::uint64_t work_done;        ///< page visits so far, for the progress bar
-    std::uint64_t work_total;       ///< page visits planned
-    std::uint64_t accelerator_sums; ///< CRC comparisons made against the accelerator
+    std::uint64_t passes;            ///< whole-memory verification passes completed
+    std::uint64_t work_done;         ///< page visits so far, for the progress bar
+    std::uint64_t work_total;        ///< page visits planned
+    std::uint64_t accelerator_sums;  ///< CRC comparisons made against the accelerator
     std::uint64_t accelerator_mismatches;
-    std::uint64_t first_bad_gpa;    ///< valid when mismatches > 0
-    std::uint64_t min_verifications;///< the smallest number of times that any one page was verified
+    std::uint64_t first_bad_gpa;      ///< valid when mismatches > 0
+    std::uint64_t min_verifications;  ///< the smallest number of times that any one page was verified
 };
 
 // ---- Accelerator: 64-bit MMIO registers, offsets from accelerator_base ------------------------------------------
 enum class AccelRegister : std::uint64_t {
-    ring_gpa = 0x00,    ///< page-aligned gpa of the command ring; written while disabled
-    ring_entries = 0x08,///< power of two, 2..1024 (the ring may span pages)
-    control = 0x10,     ///< write 1: enable (head = tail = 0), 0: stop after the commands in hand
-    doorbell = 0x18,    ///< write: new tail: free-running count of commands submitted
-    status = 0x20,      ///< read: AccelStatus bits
-    head = 0x28,        ///< read: free-running count of commands completed, in order
+    ring_gpa = 0x00,      ///< page-aligned gpa of the command ring; written while disabled
+    ring_entries = 0x08,  ///< power of two, 2..1024 (the ring may span pages)
+    control = 0x10,       ///< write 1: enable (head = tail = 0), 0: stop after the commands in hand
+    doorbell = 0x18,      ///< write: new tail: free-running count of commands submitted
+    status = 0x20,        ///< read: AccelStatus bits
+    head = 0x28,          ///< read: free-running count of commands completed, in order
 };
 enum class AccelStatus : std::uint64_t { enabled = 1, ring_error = 2 };
 
@@ -100,12 +101,12 @@ enum class AccelResult : std::uint32_t { pending = 0, done = 1, bad_command = 2,
 
 /// One ring slot. The device fetches it after the doorbell and writes `value`, then `result`, when the command is done.
 struct AccelCommand {
-    std::uint32_t opcode;    ///< AccelOpcode
-    std::uint32_t result;    ///< AccelResult; the guest sets pending before the doorbell
-    std::uint64_t source;    ///< gpa; fill: a 64-bit pattern
-    std::uint64_t target;    ///< gpa; unused by crc32c
-    std::uint64_t bytes;     ///< 1 .. 16 MiB; need not be aligned
-    std::uint64_t value;     ///< crc32c: the sum (iSCSI polynomial, start ~0, final complement), device-written
+    std::uint32_t opcode;  ///< AccelOpcode
+    std::uint32_t result;  ///< AccelResult; the guest sets pending before the doorbell
+    std::uint64_t source;  ///< gpa; fill: a 64-bit pattern
+    std::uint64_t target;  ///< gpa; unused by crc32c
+    std::uint64_t bytes;   ///< 1 .. 16 MiB; need not be aligned
+    std::uint64_t value;   ///< crc32c: the sum (iSCSI polynomial, start ~0, final complement), device-written
     std::uint64_t reserved[3];
 };
 static_assert(sizeof(AccelCommand) == 64);

@@ -13,8 +13,9 @@ namespace penumbra::bridge {
 
 enum class Bracket : std::uint8_t { done, would_block };
 
-/// Takes pages out of the window into staging slots: page i of `pages` (ascending, distinct) to slots[i]. `settle(i, outcome)`
-/// is called once per page between start and end, while nobody can put a page back: the place to record where it is now.
+/// Takes pages out of the window into staging slots: page i of `pages` (ascending, distinct) to slots[i]. `settle(i,
+/// outcome)` is called once per page between start and end, while nobody can put a page back: the place to record where
+/// it is now.
 template <class Settle>
 [[nodiscard]] Bracket swap_out(AddressSpace& space, std::span<const Hvp> pages, std::span<const Hvp> slots,
                                std::span<TakeOut> outcomes, Blockable blockable, Settle&& settle) {

@@ -86,7 +86,8 @@ Result<Userfaultfd> Userfaultfd::open(std::uint64_t wanted) {
     PENUMBRA_TRY_ASSIGN(const Offer offer, probe());
     constexpr std::uint64_t required = UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
     if ((offer.features & required) != required) {
-        return fail("use", offer.how, "the kernel lacks userfaultfd thread ids or write protection: use Linux 5.7 or newer");
+        return fail("use", offer.how,
+                    "the kernel lacks userfaultfd thread ids or write protection: use Linux 5.7 or newer");
     }
     PENUMBRA_TRY_ASSIGN(Opened opened, open_descriptor());
     uffdio_api api{};
@@ -108,7 +109,8 @@ Result<> Userfaultfd::register_range(HvpRange range, RegisterMode mode) {
 
 Result<> Userfaultfd::unregister(HvpRange range) {
     uffdio_range request = bytes_of(range);
-    if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &request) != 0) return fail_errno("unregister memory from", "userfaultfd");
+    if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &request) != 0)
+        return fail_errno("unregister memory from", "userfaultfd");
     return {};
 }
 
@@ -124,9 +126,9 @@ Result<std::size_t> Userfaultfd::read(std::span<FaultMessage> messages) const {
     for (std::size_t i = 0; i < static_cast<std::size_t>(bytes) / sizeof(uffd_msg); ++i) {
         PENUMBRA_ASSERT(raw[i].event == UFFD_EVENT_PAGEFAULT, "a userfaultfd event that was not asked for");
         const auto& fault = raw[i].arg.pagefault;
-        messages[count++] = FaultMessage{Hva{fault.address}, static_cast<pid_t>(fault.feat.ptid),
-                                         (fault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
-                                         (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
+        messages[count++] =
+            FaultMessage{Hva{fault.address}, static_cast<pid_t>(fault.feat.ptid),
+                         (fault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0, (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
     }
     return count;
 }

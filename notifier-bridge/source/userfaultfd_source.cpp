@@ -9,7 +9,8 @@ void UserfaultfdSource::identify(Fault& fault) {
     const ThreadRegister::Entry* entry = ThreadRegister::instance().find(fault.thread);
     if (entry == nullptr) return;
     // The thread sleeps in the fault, so its entry and its restartable-sequence area stay.
-    if (const std::uint32_t* cpu = entry->cpu.load(std::memory_order_acquire)) fault.cpu = __atomic_load_n(cpu, __ATOMIC_RELAXED);
+    if (const std::uint32_t* cpu = entry->cpu.load(std::memory_order_acquire))
+        fault.cpu = __atomic_load_n(cpu, __ATOMIC_RELAXED);
     switch (entry->role.load(std::memory_order_relaxed)) {
         case ThreadRole::vcpu:
             fault.origin = entry->in_guest.load(std::memory_order_acquire) ? FaultOrigin::guest : FaultOrigin::vmm;

@@ -1,5 +1,5 @@
-// Turns userfaultfd messages into faults: read in batches, sorted by page, one fault per page and kind, and each told who
-// caused it.
+// Turns userfaultfd messages into faults: read in batches, sorted by page, one fault per page and kind, and each told
+// who caused it.
 #pragma once
 
 #include <array>
@@ -25,8 +25,8 @@ struct Fault {
     Hvp page{};
     FaultKind kind = FaultKind::missing;
     FaultOrigin origin = FaultOrigin::foreign;
-    bool is_write = false;  ///< any of the merged messages wrote
-    pid_t thread = 0;       ///< one of the threads that wait
+    bool is_write = false;            ///< any of the merged messages wrote
+    pid_t thread = 0;                 ///< one of the threads that wait
     std::uint32_t cpu = unknown_cpu;  ///< where that thread ran when it faulted
 
     static constexpr std::uint32_t unknown_cpu = ~std::uint32_t{0};

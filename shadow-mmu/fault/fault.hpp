@@ -19,12 +19,18 @@ enum class FaultOutcome : std::uint8_t {
 };
 [[nodiscard]] constexpr std::string_view name_of(FaultOutcome outcome) {
     switch (outcome) {
-        case FaultOutcome::installed: return "installed";
-        case FaultOutcome::spurious: return "spurious";
-        case FaultOutcome::retry: return "retry";
-        case FaultOutcome::emulate: return "emulate";
-        case FaultOutcome::denied: return "denied";
-        case FaultOutcome::out_of_memory: return "out of memory";
+        case FaultOutcome::installed:
+            return "installed";
+        case FaultOutcome::spurious:
+            return "spurious";
+        case FaultOutcome::retry:
+            return "retry";
+        case FaultOutcome::emulate:
+            return "emulate";
+        case FaultOutcome::denied:
+            return "denied";
+        case FaultOutcome::out_of_memory:
+            return "out of memory";
     }
     return "?";
 }

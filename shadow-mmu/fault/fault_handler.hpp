@@ -1,5 +1,6 @@
 // The one fault protocol, for every table: sample the sequence, resolve with no lock held, claim the entry, look at the
-// sequence again, install. (include/linux/mmu_notifier.h; KVM's direct_page_fault; lib/test_hmm.c, dmirror_range_fault.)
+// sequence again, install. (include/linux/mmu_notifier.h; KVM's direct_page_fault; lib/test_hmm.c,
+// dmirror_range_fault.)
 #pragma once
 
 #include <chrono>
@@ -32,7 +33,8 @@ template <class Table>
 
     for (unsigned attempt = 0; attempt < limits.attempts; ++attempt) {
         const auto sample = table.sequence().read_begin(*page, std::chrono::steady_clock::now() + limits.hold_off);
-        if (!sample) return fail("go on with a fault: an invalidation of the page never ended", std::string(table.name()));
+        if (!sample)
+            return fail("go on with a fault: an invalidation of the page never ended", std::string(table.name()));
         if (table.present(gfn)) return FaultOutcome::spurious;
 
         PENUMBRA_TRY_ASSIGN(ResolvedPage resolved, source.resolve(*page, access));

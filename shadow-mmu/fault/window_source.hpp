@@ -1,5 +1,5 @@
-// The page source of device tables: a page is theirs to map while it is in the window. Resolving brings it in through the
-// EPT table's own fault; the device table's sequence, sampled before, tells whether it left again.
+// The page source of device tables: a page is theirs to map while it is in the window. Resolving brings it in through
+// the EPT table's own fault; the device table's sequence, sampled before, tells whether it left again.
 #pragma once
 
 #include <atomic>

@@ -46,7 +46,8 @@ public:
         std::atomic<std::uint64_t>* slot_ = nullptr;
     };
 
-    /// Announces an access. The caller must look at the entry afterwards, and touch the page only if it is still present.
+    /// Announces an access. The caller must look at the entry afterwards, and touch the page only if it is still
+    /// present.
     [[nodiscard]] Guard enter(Hvp page) {
         static thread_local std::size_t hint = 0;
         for (std::size_t i = 0; i < capacity; ++i) {

@@ -1,7 +1,8 @@
 // A direct-mapped TLB of one device engine. Only its engine looks up and fills; any thread may flush.
 //
-// Fill against flush: the engine writes the translation and then looks at the table's entry again; the invalidator zaps the
-// entry and then flushes. Either the engine sees the zap and takes its fill back, or the flush comes after the fill.
+// Fill against flush: the engine writes the translation and then looks at the table's entry again; the invalidator zaps
+// the entry and then flushes. Either the engine sees the zap and takes its fill back, or the flush comes after the
+// fill.
 #pragma once
 
 #include <array>

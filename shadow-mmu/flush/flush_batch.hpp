@@ -1,6 +1,6 @@
-// Flush duty as an object. Whoever zaps entries adds their runs here and must commit before anybody may believe that the
-// pages are unreachable. Bounded; an overflow becomes a full flush, or an early commit where nothing like a full flush
-// exists. The destructor asserts that nothing was left uncommitted. (Model: PendingTlbInvalidation in Zircon.)
+// Flush duty as an object. Whoever zaps entries adds their runs here and must commit before anybody may believe that
+// the pages are unreachable. Bounded; an overflow becomes a full flush, or an early commit where nothing like a full
+// flush exists. The destructor asserts that nothing was left uncommitted. (Model: PendingTlbInvalidation in Zircon.)
 #pragma once
 
 #include <array>
@@ -12,8 +12,8 @@
 
 namespace penumbra::mmu {
 
-/// Target must have: `using Run`, `static constexpr std::size_t capacity`, `void flush(std::span<const Run>)`, and either
-/// `void flush_all()` or none, in which case a full batch commits early.
+/// Target must have: `using Run`, `static constexpr std::size_t capacity`, `void flush(std::span<const Run>)`, and
+/// either `void flush_all()` or none, in which case a full batch commits early.
 template <class Target>
 class FlushBatch {
 public:

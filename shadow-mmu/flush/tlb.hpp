@@ -10,7 +10,8 @@ namespace penumbra::mmu {
 class Tlb {
 public:
     virtual ~Tlb() = default;
-    /// On return none of the ranges' translations is cached, and none that was read from the table before the call will be.
+    /// On return none of the ranges' translations is cached, and none that was read from the table before the call will
+    /// be.
     virtual void flush(std::span<const GfnRange> ranges) = 0;
     virtual void flush_all() = 0;
 };

@@ -1,5 +1,6 @@
-// How EptTable changes the window of guest memory. Implemented in vmm/memory over the one userfaultfd wrapper; EptTable is
-// its only caller. KVM's own MMU notifier stops vCPUs inside take_out and drop: when they return no vCPU reaches the range.
+// How EptTable changes the window of guest memory. Implemented in vmm/memory over the one userfaultfd wrapper; EptTable
+// is its only caller. KVM's own MMU notifier stops vCPUs inside take_out and drop: when they return no vCPU reaches the
+// range.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +25,11 @@ class WindowPort {
 public:
     virtual ~WindowPort() = default;
 
-    /// Makes the absent page present with that content, atomically, and wakes whoever sleeps on it. An error (no memory, the
-    /// kernel refuses) changes nothing.
+    /// Makes the absent page present with that content, atomically, and wakes whoever sleeps on it. An error (no
+    /// memory, the kernel refuses) changes nothing.
     [[nodiscard]] virtual Result<> put_in(Hvp page, Content content) = 0;
-    /// Moves pages out of the window into the staging slots from `staging` on, in order. Returns how many were taken from the
-    /// front of `run`; the page after them cannot be taken now. All pages of the run are present.
+    /// Moves pages out of the window into the staging slots from `staging` on, in order. Returns how many were taken
+    /// from the front of `run`; the page after them cannot be taken now. All pages of the run are present.
     [[nodiscard]] virtual std::size_t take_out(HvpRange run, Hvp staging) = 0;
     /// Drops the pages and their content.
     virtual void drop(HvpRange run) = 0;

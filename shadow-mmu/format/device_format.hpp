@@ -1,4 +1,5 @@
-// The accelerator's own page-table entries: bits only. One valid bit, write permission, large, a 40-bit frame and two marks.
+// The accelerator's own page-table entries: bits only. One valid bit, write permission, large, a 40-bit frame and two
+// marks.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,9 @@ struct DeviceFormat {
     }
     [[nodiscard]] static constexpr std::uint64_t table(Hvp node) { return (node.value() << page_shift) | valid; }
     [[nodiscard]] static constexpr std::uint64_t busy() { return busy_mark; }
-    [[nodiscard]] static constexpr std::uint64_t frozen(std::uint64_t present) { return (present & ~valid) | frozen_mark; }
+    [[nodiscard]] static constexpr std::uint64_t frozen(std::uint64_t present) {
+        return (present & ~valid) | frozen_mark;
+    }
     [[nodiscard]] static constexpr std::uint64_t thawed(std::uint64_t frozen_entry) {
         return (frozen_entry & ~frozen_mark) | valid;
     }
@@ -40,7 +43,8 @@ struct DeviceFormat {
 };
 
 static_assert(((DeviceFormat::busy_mark | DeviceFormat::frozen_mark) & DeviceFormat::frame_mask) == 0);
-static_assert(DeviceFormat::thawed(DeviceFormat::frozen(DeviceFormat::leaf(Hvp{7}, Permission::read_write, Level::page_4k))) ==
+static_assert(DeviceFormat::thawed(DeviceFormat::frozen(DeviceFormat::leaf(Hvp{7}, Permission::read_write,
+                                                                           Level::page_4k))) ==
               DeviceFormat::leaf(Hvp{7}, Permission::read_write, Level::page_4k));
 
 }  // namespace penumbra::mmu

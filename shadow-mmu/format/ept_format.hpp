@@ -1,5 +1,5 @@
-// Extended page table entries (SDM volume 3, 29.3.2): bits only. A leaf names a host virtual page of the VMM where hardware
-// would name a physical frame; KVM's own tables below hold that.
+// Extended page table entries (SDM volume 3, 29.3.2): bits only. A leaf names a host virtual page of the VMM where
+// hardware would name a physical frame; KVM's own tables below hold that.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,8 @@ struct EptFormat {
     }
     [[nodiscard]] static constexpr std::uint64_t busy() { return busy_mark; }
     [[nodiscard]] static constexpr std::uint64_t frozen(std::uint64_t present) {
-        return (present & (frame_mask | large | write_back)) | frozen_mark | ((present & write) != 0 ? frozen_writable : 0);
+        return (present & (frame_mask | large | write_back)) | frozen_mark |
+               ((present & write) != 0 ? frozen_writable : 0);
     }
     [[nodiscard]] static constexpr std::uint64_t thawed(std::uint64_t frozen_entry) {
         return (frozen_entry & (frame_mask | large | write_back)) | read | execute |
@@ -49,7 +50,8 @@ struct EptFormat {
     }
 };
 
-static_assert((EptFormat::busy_mark & EptFormat::frame_mask) == 0 && (EptFormat::frozen_mark & EptFormat::frame_mask) == 0);
+static_assert((EptFormat::busy_mark & EptFormat::frame_mask) == 0 &&
+              (EptFormat::frozen_mark & EptFormat::frame_mask) == 0);
 static_assert(EptFormat::thawed(EptFormat::frozen(EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k))) ==
               EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k));
 static_assert(EptFormat::thawed(EptFormat::frozen(EptFormat::leaf(Hvp{512}, Permission::read, Level::page_2m))) ==

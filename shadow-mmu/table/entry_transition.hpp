@@ -1,6 +1,6 @@
-// The one choke point: every change of every entry of every table passes through transition(), which refuses illegal moves
-// and keeps the counts. (Model: __handle_changed_spte in arch/x86/kvm/mmu/tdp_mmu.c. A present leaf never changes its frame
-// without passing through non-present and a flush.)
+// The one choke point: every change of every entry of every table passes through transition(), which refuses illegal
+// moves and keeps the counts. (Model: __handle_changed_spte in arch/x86/kvm/mmu/tdp_mmu.c. A present leaf never changes
+// its frame without passing through non-present and a flush.)
 #pragma once
 
 #include <cstdint>

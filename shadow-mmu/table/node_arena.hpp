@@ -27,7 +27,8 @@ public:
     [[nodiscard]] std::uint64_t allocated() const EXCLUDES(*mutex_);
 
 private:
-    explicit NodeArena(MappedRegion region) : region_(std::move(region)), mutex_(std::make_unique<Mutex>(LockRank::leaf)) {}
+    explicit NodeArena(MappedRegion region)
+        : region_(std::move(region)), mutex_(std::make_unique<Mutex>(LockRank::leaf)) {}
 
     MappedRegion region_;
     std::unique_ptr<Mutex> mutex_;

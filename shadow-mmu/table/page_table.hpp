@@ -4,16 +4,17 @@
 //   [ 512 entries ]-->[ 512 ]-------->[ 512 ]-------->[ 512 leaves: host virtual pages ]
 //                        `- 1 GiB leaf   `- 2 MiB leaf
 //
-// Walks take no lock: an entry is loaded once and either names a lower table, which lives as long as the PageTable, or ends
-// the walk. A missing table page is linked by compare-and-swap; who loses uses the winner's and gives his own back.
+// Walks take no lock: an entry is loaded once and either names a lower table, which lives as long as the PageTable, or
+// ends the walk. A missing table page is linked by compare-and-swap; who loses uses the winner's and gives his own
+// back.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <utility>
 
-#include "base/range.hpp"
 #include "base/page_size.hpp"
+#include "base/range.hpp"
 #include "shadow-mmu/table/entry_memory.hpp"
 #include "shadow-mmu/table/entry_transition.hpp"
 #include "shadow-mmu/table/node_arena.hpp"
@@ -39,14 +40,14 @@ public:
         root_ = *root;
     }
 
-    /// The entry that translates `gfn`: a leaf of any size, or the empty entry of the lowest table on the way. slot is null
-    /// when a table page on the way is missing.
+    /// The entry that translates `gfn`: a leaf of any size, or the empty entry of the lowest table on the way. slot is
+    /// null when a table page on the way is missing.
     [[nodiscard]] Cursor find(Gfn gfn) { return walk<OnMissing::stop>(gfn); }
     /// As find(), but links missing table pages down to 4 KiB level. slot is null when the arena is used up.
     [[nodiscard]] Cursor find_or_create(Gfn gfn) { return walk<OnMissing::create>(gfn); }
 
-    /// Calls fn(gfn, cursor) for every existing entry at the level where walks end within `range`, in order; skips what has
-    /// no table page. A large leaf is visited once, at the first gfn of the range that it covers.
+    /// Calls fn(gfn, cursor) for every existing entry at the level where walks end within `range`, in order; skips what
+    /// has no table page. A large leaf is visited once, at the first gfn of the range that it covers.
     template <class Fn>
     void for_each(GfnRange range, Fn&& fn) {
         Gfn gfn = range.first();
@@ -87,7 +88,8 @@ private:
 
     template <OnMissing on_missing>
     Cursor walk(Gfn gfn) {
-        PENUMBRA_ASSERT(gfn.value() < pages_spanned(Format::top_level) * entries_per_node, "gfn beyond the table's reach");
+        PENUMBRA_ASSERT(gfn.value() < pages_spanned(Format::top_level) * entries_per_node,
+                        "gfn beyond the table's reach");
         for (;;) {  // each turn links one level or finds it linked
             const auto [cursor, missing] = descend(gfn);
             if (!missing) return cursor;

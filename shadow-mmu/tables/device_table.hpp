@@ -1,5 +1,5 @@
-// Guest-physical page -> host virtual page for one device: the accelerator's own page table. An entry exists only while the
-// page is in the window, because the bridge runs this table's start before the window's.
+// Guest-physical page -> host virtual page for one device: the accelerator's own page table. An entry exists only while
+// the page is in the window, because the bridge runs this table's start before the window's.
 #pragma once
 
 #include <optional>

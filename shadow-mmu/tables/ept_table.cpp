@@ -37,7 +37,8 @@ struct WindowFlush {
     }
 
     void take_out(const WindowRun& run) const {
-        const std::size_t taken = planted(Plant::skip_ept_flush) ? run.pages.pages() : window.take_out(run.pages, run.staging);
+        const std::size_t taken =
+            planted(Plant::skip_ept_flush) ? run.pages.pages() : window.take_out(run.pages, run.staging);
         for (std::size_t i = 0; i < run.pages.pages(); ++i) {
             staging->outcomes[run.index + i] = i < taken ? TakeOut::taken : TakeOut::kept;
         }
@@ -52,8 +53,9 @@ struct WindowFlush {
 
 bridge::StartResult EptTable::invalidate_start(const bridge::InvalidationEvent& event) {
     PENUMBRA_ASSERT(event.strength == bridge::Strength::bracketed, "the window changes only inside brackets");
-    PENUMBRA_ASSERT(event.staging != nullptr || event.reason == bridge::Reason::discard || event.reason == bridge::Reason::unmap,
-                    "an event that keeps its pages' content must say where it goes");
+    PENUMBRA_ASSERT(
+        event.staging != nullptr || event.reason == bridge::Reason::discard || event.reason == bridge::Reason::unmap,
+        "an event that keeps its pages' content must say where it goes");
     if (event.staging != nullptr) {
         PENUMBRA_ASSERT(event.staging->slots.size() == event.ranges.pages() &&
                             event.staging->outcomes.size() == event.ranges.pages(),

@@ -1,5 +1,5 @@
-// Guest-physical page -> host virtual page of the window: the vCPUs' table, and the only writer of the window. A page is in
-// the window if and only if its entry is present; so the table is not a mirror of something else, it decides.
+// Guest-physical page -> host virtual page of the window: the vCPUs' table, and the only writer of the window. A page
+// is in the window if and only if its entry is present; so the table is not a mirror of something else, it decides.
 #pragma once
 
 #include <optional>
@@ -22,7 +22,8 @@ public:
     [[nodiscard]] std::string_view name() const override { return "ept"; }
     [[nodiscard]] bridge::SubscriberOrder order() const override { return bridge::SubscriberOrder::ept; }
 
-    /// Events that keep the content must carry staging, where the pages go; without it (discard, unmap, release) they are dropped.
+    /// Events that keep the content must carry staging, where the pages go; without it (discard, unmap, release) they
+    /// are dropped.
     [[nodiscard]] bridge::StartResult invalidate_start(const bridge::InvalidationEvent& event) override;
     void invalidate_end(const bridge::InvalidationEvent& event) override { sequence_.lift(event.ranges); }
     void release() override;

@@ -65,9 +65,9 @@ protected:
     /// One frozen entry of an invalidation in progress.
     struct Frozen {
         Cursor cursor;
-        std::uint64_t raw;    // as frozen
+        std::uint64_t raw;  // as frozen
         Gfn gfn;
-        std::size_t index;    // page number within the event
+        std::size_t index;  // page number within the event
     };
 
     [[nodiscard]] bool move(const Cursor& cursor, std::uint64_t from, std::uint64_t to) {

@@ -18,7 +18,8 @@ bool Budget::wait_for_room(std::chrono::steady_clock::time_point deadline) {
     waiting_.fetch_add(1, std::memory_order_seq_cst);
     const std::uint64_t before = announcements_;
     bool in_time = true;
-    while (announcements_ == before && in_time && charged() + 4096 > limit_) in_time = room_.wait_until(mutex_, deadline);
+    while (announcements_ == before && in_time && charged() + 4096 > limit_)
+        in_time = room_.wait_until(mutex_, deadline);
     waiting_.fetch_sub(1, std::memory_order_seq_cst);
     return announcements_ != before || charged() + 4096 <= limit_;
 }

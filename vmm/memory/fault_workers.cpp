@@ -15,9 +15,14 @@ using bridge::FaultOrigin;
 using mmu::FaultAccess;
 using mmu::FaultOutcome;
 
-FaultWorkers::FaultWorkers(bridge::Userfaultfd& uffd, mmu::EptTable& ept, Pager& pager, PagerState& state, Pagemap pagemap,
-                           FaultWorkersOptions options)
-    : uffd_(uffd), ept_(ept), pager_(pager), state_(state), pagemap_(std::move(pagemap)), options_(std::move(options)),
+FaultWorkers::FaultWorkers(bridge::Userfaultfd& uffd, mmu::EptTable& ept, Pager& pager, PagerState& state,
+                           Pagemap pagemap, FaultWorkersOptions options)
+    : uffd_(uffd),
+      ept_(ept),
+      pager_(pager),
+      state_(state),
+      pagemap_(std::move(pagemap)),
+      options_(std::move(options)),
       source_(uffd) {
     threads_.emplace_back("fault-reader", ThreadRole::vmm, [this] { run_reader(); });
     for (unsigned i = 0; i < options_.pool; ++i) {
@@ -69,10 +74,12 @@ void FaultWorkers::take(std::span<const Fault> faults) {
         if (options_.doorbell.pages().contains(fault.page)) continue;  // stop() rang
         Pending pending{fault, now, {}};
         const bool in_window = state_.window.contains(fault.page);
-        if (in_window && fault.origin == FaultOrigin::guest) pending.plan = predictor_.observe(fault.thread, fault.page);
+        if (in_window && fault.origin == FaultOrigin::guest)
+            pending.plan = predictor_.observe(fault.thread, fault.page);
         if (fault.origin == FaultOrigin::guest) follower_.saw(fault.cpu);
         // At the hard limit a page has to wait for room, which is no work for the one thread that reads.
-        const bool long_work = in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page) || !state_.budget.has_room());
+        const bool long_work =
+            in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page) || !state_.budget.has_room());
         (long_work ? pooled[pooled_count++] : quick[quick_count++]) = pending;
     }
     if (pooled_count > 0) hand_over(std::span{pooled.data(), pooled_count});
@@ -176,17 +183,19 @@ void FaultWorkers::finish(const Fault& fault) {
 }
 
 void FaultWorkers::note_stale(const Fault& fault) {
-    Counter* counter = fault.origin == FaultOrigin::device && options_.device_stale != nullptr ? options_.device_stale
-                                                                                               : &ept_.counters().stale_faults;
+    Counter* counter = fault.origin == FaultOrigin::device && options_.device_stale != nullptr
+                           ? options_.device_stale
+                           : &ept_.counters().stale_faults;
     counter->add();
     if (options_.stale == StalePolicy::fatal) {
-        assertion_failed("no fault", __FILE__, __LINE__, "a VMM or device thread touched guest memory through a stale entry");
+        assertion_failed("no fault", __FILE__, __LINE__,
+                         "a VMM or device thread touched guest memory through a stale entry");
     }
 }
 
 void FaultWorkers::check_spurious(const Fault& fault, Gfn gfn) {
-    // The entry says present and somebody missed the page. Usually the page came between fault and message; but a page that
-    // the kernel lacks while an access guard keeps its entry from being zapped means that the entry is stale.
+    // The entry says present and somebody missed the page. Usually the page came between fault and message; but a page
+    // that the kernel lacks while an access guard keeps its entry from being zapped means that the entry is stale.
     const std::optional<mmu::EptTable::Access> held = ept_.access(gfn);
     if (!held) return;
     const Result<bool> present = pagemap_.is_present(fault.page);

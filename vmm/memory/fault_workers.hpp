@@ -1,6 +1,6 @@
-// The threads that answer faults on guest memory. One reads messages in batches and does the microsecond work (limbo, zero,
-// LZ4) itself, without a hand-over; what needs a slow medium, or brings many pages along, goes to a pool of workers over a
-// bounded queue, so that nothing quick ever waits behind it.
+// The threads that answer faults on guest memory. One reads messages in batches and does the microsecond work (limbo,
+// zero, LZ4) itself, without a hand-over; what needs a slow medium, or brings many pages along, goes to a pool of
+// workers over a bounded queue, so that nothing quick ever waits behind it.
 #pragma once
 
 #include <atomic>
@@ -11,13 +11,13 @@
 #include <memory>
 #include <vector>
 
+#include "base/mapped_region.hpp"
 #include "base/mutex.hpp"
 #include "base/thread.hpp"
-#include "base/mapped_region.hpp"
 #include "notifier-bridge/source/userfaultfd_source.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
-#include "vmm/memory/pagemap.hpp"
 #include "vmm/memory/cpu_follower.hpp"
+#include "vmm/memory/pagemap.hpp"
 #include "vmm/memory/pager.hpp"
 #include "vmm/memory/prefetch.hpp"
 
@@ -50,8 +50,8 @@ public:
     void stop() EXCLUDES(mutex_);
     /// Makes every parked fault happen again.
     void resume() EXCLUDES(mutex_);
-    /// A fault of that thread was read and not yet answered: it sleeps in the kernel until it is. on_served follows every
-    /// `true`, so that a caller who notes its wish first and asks then misses nothing.
+    /// A fault of that thread was read and not yet answered: it sleeps in the kernel until it is. on_served follows
+    /// every `true`, so that a caller who notes its wish first and asks then misses nothing.
     [[nodiscard]] bool is_waiting(pid_t thread) const EXCLUDES(mutex_);
 
 private:

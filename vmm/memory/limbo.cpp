@@ -11,7 +11,10 @@ Result<std::unique_ptr<Limbo>> Limbo::create(std::uint32_t slots) {
 }
 
 Limbo::Limbo(MappedRegion region, std::uint32_t slots)
-    : region_(std::move(region)), slots_(slots), meta_(std::make_unique<Meta[]>(slots)), state_(slots, SlotState::empty) {}
+    : region_(std::move(region)),
+      slots_(slots),
+      meta_(std::make_unique<Meta[]>(slots)),
+      state_(slots, SlotState::empty) {}
 
 SlotSpan Limbo::reserve(std::uint32_t wanted) {
     const MutexLock lock(mutex_);

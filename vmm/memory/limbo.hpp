@@ -1,6 +1,6 @@
-// Limbo: a ring of staging slots that pages pass through on their way out. The ring is also the queue: pages enter at the
-// head in batches, so that a run of pages goes to a run of slots, and are packed from the tail, oldest first. A page that is
-// touched meanwhile is rescued from its slot.
+// Limbo: a ring of staging slots that pages pass through on their way out. The ring is also the queue: pages enter at
+// the head in batches, so that a run of pages goes to a run of slots, and are packed from the tail, oldest first. A
+// page that is touched meanwhile is rescued from its slot.
 #pragma once
 
 #include <atomic>

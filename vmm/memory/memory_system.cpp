@@ -53,8 +53,8 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
     if (!options.swap_path.empty()) {
         PENUMBRA_TRY_ASSIGN(file, FileTier::create({options.swap_path, options.memory_bytes * 2, IoMode::io_uring}));
     }
-    state_ = std::make_unique<PagerState>(ram_.pages(), next_vm_id(), std::move(words), std::move(limbo), std::move(compressed),
-                                          std::move(file), options.budget_bytes);
+    state_ = std::make_unique<PagerState>(ram_.pages(), next_vm_id(), std::move(words), std::move(limbo),
+                                          std::move(compressed), std::move(file), options.budget_bytes);
     const TakeOutMode mode = uffd_.has(bridge::UffdFeature::move) ? options.take_out : TakeOutMode::copy;
     PENUMBRA_TRY_ASSIGN(Window window, Window::create(uffd_, ram_.pages(), state_->limbo->staging(), mode));
     window_.emplace(std::move(window));
@@ -105,7 +105,8 @@ void MemorySystem::stop_paging() {
 }
 
 void MemorySystem::abandon_window() {
-    PENUMBRA_ASSERT(state_->stopping.load(std::memory_order_acquire), "the window was abandoned while pages were supplied");
+    PENUMBRA_ASSERT(state_->stopping.load(std::memory_order_acquire),
+                    "the window was abandoned while pages were supplied");
     space_.release();
     window_->abandon();
 }
@@ -114,12 +115,14 @@ template <class Fn>
 Result<> MemorySystem::each_page(Gpa from, std::uint64_t bytes, mmu::FaultAccess access, Fn&& fn) {
     std::uint64_t done = 0;
     while (done < bytes) {
-        if (from.value() > ~std::uint64_t{0} - done) return fail("reach guest memory", "past the end of the address space");
+        if (from.value() > ~std::uint64_t{0} - done)
+            return fail("reach guest memory", "past the end of the address space");
         const Gpa at = from + done;
         const std::uint64_t piece = std::min(bytes - done, page_bytes - page_offset(at));
         auto held = ept_->access(frame_of(at));
         if (!held) {
-            PENUMBRA_TRY_ASSIGN(const mmu::FaultOutcome outcome, mmu::handle_fault(*ept_, *pager_, frame_of(at), access));
+            PENUMBRA_TRY_ASSIGN(const mmu::FaultOutcome outcome,
+                                mmu::handle_fault(*ept_, *pager_, frame_of(at), access));
             if (outcome == mmu::FaultOutcome::emulate) return fail("reach guest memory", "an address that is not RAM");
             if (outcome == mmu::FaultOutcome::denied || outcome == mmu::FaultOutcome::out_of_memory) {
                 return fail("reach guest memory", std::string(name_of(outcome)));
@@ -133,15 +136,16 @@ Result<> MemorySystem::each_page(Gpa from, std::uint64_t bytes, mmu::FaultAccess
 }
 
 Result<> MemorySystem::read(Gpa from, std::span<std::byte> to) {
-    return each_page(from, to.size(), mmu::FaultAccess::read, [&](const std::byte* memory, std::uint64_t done, std::uint64_t n) {
-        std::memcpy(to.data() + done, memory, n);
-    });
+    return each_page(from, to.size(), mmu::FaultAccess::read,
+                     [&](const std::byte* memory, std::uint64_t done, std::uint64_t n) {
+                         std::memcpy(to.data() + done, memory, n);
+                     });
 }
 
 Result<> MemorySystem::write(Gpa to, std::span<const std::byte> from) {
-    return each_page(to, from.size(), mmu::FaultAccess::write, [&](std::byte* memory, std::uint64_t done, std::uint64_t n) {
-        std::memcpy(memory, from.data() + done, n);
-    });
+    return each_page(
+        to, from.size(), mmu::FaultAccess::write,
+        [&](std::byte* memory, std::uint64_t done, std::uint64_t n) { std::memcpy(memory, from.data() + done, n); });
 }
 
 void MemorySystem::discard_everything() {
@@ -169,7 +173,9 @@ MemorySystem::SweepResult MemorySystem::evict_everything() {
         std::vector<Hvp> pages;
         for (std::uint64_t i = 0; i < count; ++i) pages.push_back(all.first() + (at + i));
         // A batch may have to skip the ring's end, so there is room for two.
-        if (state_->limbo->free_slots() < count * 2 && !reclaimer_->wait_for_slots(static_cast<std::uint32_t>(count * 4))) break;
+        if (state_->limbo->free_slots() < count * 2 &&
+            !reclaimer_->wait_for_slots(static_cast<std::uint32_t>(count * 4)))
+            break;
         const Reclaimer::Evicted evicted = reclaimer_->evict_pages(pages, bridge::Blockable::yes);
         result.taken += evicted.taken;
         result.kept += evicted.kept;

@@ -1,5 +1,5 @@
-// All of one VM's memory: window, tables, bridge, tiers, pager and their threads, put together in one place and taken down
-// in one order.
+// All of one VM's memory: window, tables, bridge, tiers, pager and their threads, put together in one place and taken
+// down in one order.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,12 @@ namespace penumbra::vmm {
 struct MemoryOptions {
     std::uint64_t memory_bytes = 0;
     std::uint64_t budget_bytes = 0;
-    bool compress = false;       ///< a compressed tier
-    std::string swap_path;       ///< a file tier; empty: none
+    bool compress = false;                     ///< a compressed tier
+    std::string swap_path;                     ///< a file tier; empty: none
     TakeOutMode take_out = TakeOutMode::move;  ///< falls back to copy where the kernel cannot move
-    unsigned fault_workers = 4;  ///< beside the one that reads messages; at least 2
+    unsigned fault_workers = 4;                ///< beside the one that reads messages; at least 2
     StalePolicy stale = StalePolicy::count;
-    bool accelerator = false;    ///< a device table beside the EPT table
+    bool accelerator = false;                    ///< a device table beside the EPT table
     std::function<void(const Error&)> on_error;  ///< a page cannot be supplied; any thread
     std::function<void(pid_t)> on_served;        ///< see FaultWorkersOptions
 };
@@ -56,7 +56,8 @@ public:
     [[nodiscard]] bool is_waiting(pid_t thread) const { return workers_->is_waiting(thread); }
     /// No page is supplied from now on; every wait inside ends. First step of taking down, before vCPUs are joined.
     void stop_paging();
-    /// Wakes every thread that still sleeps on a fault: it finds zero pages. After stop_paging(); vCPUs must be on their way out.
+    /// Wakes every thread that still sleeps on a fault: it finds zero pages. After stop_paging(); vCPUs must be on
+    /// their way out.
     void abandon_window();
 
     /// One sweep over all pages: each that is in the window is taken out once. Returns pages that could not be taken.

@@ -98,7 +98,8 @@ void Reclaimer::store_compressed(Packing& packing) {
         if (!outcomes[n].stored()) continue;
         Packing::Slot& slot = packing.slots[at[n]];
         slot.fate = Packing::Fate::done;
-        const PageWord stored = slot.word.moved_to(PageState::compressed, static_cast<std::uint64_t>(outcomes[n].handle));
+        const PageWord stored =
+            slot.word.moved_to(PageState::compressed, static_cast<std::uint64_t>(outcomes[n].handle));
         if (!state_.words.change(slot.page, slot.word, stored)) state_.compressed->drop(outcomes[n].handle);  // rescued
     }
     state_.budget.note_peak();
@@ -117,7 +118,8 @@ void Reclaimer::store_to_file(Packing& packing) {
         at[count++] = i;
     }
     if (count == 0) return;
-    const StoreResult<> written = state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    const StoreResult<> written =
+        state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
     if (!written) note_failure(written.error().error);
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
@@ -182,14 +184,16 @@ std::size_t Reclaimer::write_back(std::size_t wanted) {
         const PageWord word = state_.words.load(page);
         if (word.state() != PageState::compressed || word.store_handle() != old[i].handle) continue;
         std::byte* buffer = write_back_buffer_.get() + count * page_bytes;
-        const auto copy = state_.compressed->copy_blob(old[i].handle, state_.identity(page, word), PageBytes{buffer, page_bytes});
+        const auto copy =
+            state_.compressed->copy_blob(old[i].handle, state_.identity(page, word), PageBytes{buffer, page_bytes});
         if (!copy) continue;  // dropped meanwhile; or damaged, which the fault that needs it reports
         items[count] = {state_.identity(page, word), buffer, copy->length, copy->encoding};
         words[count] = word;
         pages[count++] = page;
     }
     if (count == 0) return 0;
-    const StoreResult<> written = state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    const StoreResult<> written =
+        state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
     if (!written) note_failure(written.error().error);
     std::size_t moved = 0;
     for (std::size_t n = 0; n < count; ++n) {

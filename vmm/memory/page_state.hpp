@@ -4,8 +4,8 @@
 //                      ^                     |                 |  |                |                       |
 //                      `------ rescue -------+-----------------'  `-> zero         `------- fault ---------'
 //
-// The version counts how often the page left the window. It is part of every stored page's identity, and it lets a fault
-// prove that the content it resolved is still the newest.
+// The version counts how often the page left the window. It is part of every stored page's identity, and it lets a
+// fault prove that the content it resolved is still the newest.
 #pragma once
 
 #include <atomic>
@@ -41,11 +41,14 @@ public:
     /// Staging slot in limbo and packing; the tier's handle in compressed and stored; 0 otherwise.
     [[nodiscard]] constexpr std::uint64_t handle() const { return raw_ >> handle_shift; }
     [[nodiscard]] constexpr StoreHandle store_handle() const { return StoreHandle{handle()}; }
-    [[nodiscard]] constexpr bool in_slot() const { return state() == PageState::limbo || state() == PageState::packing; }
+    [[nodiscard]] constexpr bool in_slot() const {
+        return state() == PageState::limbo || state() == PageState::packing;
+    }
 
     /// The same page and version elsewhere.
     [[nodiscard]] constexpr PageWord moved_to(PageState state, std::uint64_t handle = 0) const {
-        return PageWord{static_cast<std::uint64_t>(state) | (raw_ & (version_mask << version_shift)) | (handle << handle_shift)};
+        return PageWord{static_cast<std::uint64_t>(state) | (raw_ & (version_mask << version_shift)) |
+                        (handle << handle_shift)};
     }
     [[nodiscard]] constexpr PageWord heated() const { return PageWord{raw_ | hot_bit}; }
     [[nodiscard]] constexpr PageWord cooled() const { return PageWord{raw_ & ~hot_bit}; }
@@ -72,13 +75,19 @@ private:
     if (to.state() == zero && to.version() == from.next_version().version()) return true;  // discarded
     const bool same_version = to.version() == from.version();
     switch (from.state()) {
-        case zero: return to.state() == resident && same_version;
+        case zero:
+            return to.state() == resident && same_version;
         // Taken out with a new version; cooled by the sweep, or put back where it was by a fault that could not finish.
-        case resident: return same_version || (to.state() == limbo && to.version() == from.next_version().version());
-        case limbo: return same_version && (to.state() == packing || to.state() == resident || to.state() == zero);
-        case packing: return same_version && to.state() != packing;
-        case compressed: return same_version && (to.state() == stored || to.state() == resident || to.state() == zero);
-        case stored: return same_version && (to.state() == resident || to.state() == zero);
+        case resident:
+            return same_version || (to.state() == limbo && to.version() == from.next_version().version());
+        case limbo:
+            return same_version && (to.state() == packing || to.state() == resident || to.state() == zero);
+        case packing:
+            return same_version && to.state() != packing;
+        case compressed:
+            return same_version && (to.state() == stored || to.state() == resident || to.state() == zero);
+        case stored:
+            return same_version && (to.state() == resident || to.state() == zero);
     }
     return false;
 }

@@ -67,13 +67,15 @@ Result<> Pager::charge() {
     bool waited = false;
     while (!state_.budget.try_charge()) {
         if (!std::exchange(waited, true)) state_.stats.waits_for_room.add();
-        if (state_.stopping.load(std::memory_order_acquire)) return fail("supply a page", "", "the machine is being stopped");
+        if (state_.stopping.load(std::memory_order_acquire))
+            return fail("supply a page", "", "the machine is being stopped");
         reclaimer_.help();
         if (state_.budget.try_charge()) return {};
         if (const std::optional<Error> why = reclaimer_.exhausted()) return std::unexpected{*why};
         reclaimer_.kick();
         const auto now = std::chrono::steady_clock::now();
-        if (now > deadline) return fail("make room for a page", "within 30 s", "raise --budget or use a faster swap tier");
+        if (now > deadline)
+            return fail("make room for a page", "within 30 s", "raise --budget or use a faster swap tier");
         (void)state_.budget.wait_for_room(now + std::chrono::milliseconds{100});
     }
     if (reclaimer_.due()) reclaimer_.kick();
@@ -83,7 +85,8 @@ Result<> Pager::charge() {
 Result<> Pager::wait_while_held() const {
     // Only a planted switch holds a tier; the wait is a bounded nap so that clearing the switch needs no signal.
     while (planted(Plant::hold_tier)) {
-        if (state_.stopping.load(std::memory_order_acquire)) return fail("supply a page", "", "the machine is being stopped");
+        if (state_.stopping.load(std::memory_order_acquire))
+            return fail("supply a page", "", "the machine is being stopped");
         Mutex mutex{LockRank::leaf};
         CondVar never;
         const MutexLock lock(mutex);
@@ -99,7 +102,8 @@ Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
         const PageWord word = state_.words.load(index);
         ResolvedPage resolved;
         resolved.ticket = word.raw();
-        if (word.state() == PageState::resident) return resolved;  // an invalidation is settling: commit will not happen
+        if (word.state() == PageState::resident)
+            return resolved;  // an invalidation is settling: commit will not happen
         if (word.in_slot()) {
             // The copy in the window is a page of its own; the slot keeps its charge until it is emptied.
             const auto slot = static_cast<std::uint32_t>(word.handle());
@@ -143,7 +147,8 @@ Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
                                      ? state_.compressed->load(word.store_handle(), state_.identity(page, word), out)
                                      : read_file(page, word, out);
     if (loaded) return hva_of(buffer.bytes.data());
-    // The answer may be wrong because the page was moved to another tier while it was being read: then the word says so.
+    // The answer may be wrong because the page was moved to another tier while it was being read: then the word says
+    // so.
     if (state_.words.load(page) != word) return std::nullopt;
     Error error = loaded.error().error;
     error.object = page_name(page) + (error.object.empty() ? "" : " (" + error.object + ")");
@@ -191,7 +196,8 @@ void Pager::read_ahead(std::span<const Hvp> pages) {
     (void)reader->read_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
     return_reader(std::move(reader));
     // What could not be read keeps a key that matches no word, so its own fault reads it again and reports.
-    for (std::size_t i = 0; i < count; ++i) ahead->keys[i] = outcomes[i].stored() ? keys[i] : std::pair{keys[i].first, PageWord{}};
+    for (std::size_t i = 0; i < count; ++i)
+        ahead->keys[i] = outcomes[i].stored() ? keys[i] : std::pair{keys[i].first, PageWord{}};
     ahead->count = count;
 }
 

@@ -15,18 +15,21 @@ namespace penumbra::vmm {
 class Pager final : public mmu::PageSource {
 public:
     /// `readers` bounds how many faults read the file tier at once.
-    [[nodiscard]] static Result<std::unique_ptr<Pager>> create(PagerState& state, Reclaimer& reclaimer, unsigned readers);
+    [[nodiscard]] static Result<std::unique_ptr<Pager>> create(PagerState& state, Reclaimer& reclaimer,
+                                                               unsigned readers);
 
     [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, mmu::FaultAccess access) override;
     [[nodiscard]] std::optional<mmu::Content> commit(Hvp page, mmu::ResolvedPage& resolved) override;
     void conclude(Hvp page, mmu::ResolvedPage& resolved, mmu::Conclusion conclusion) override;
 
-    /// Reads those of the pages that are in the file tier, all at once, into a buffer of the calling thread; its next faults on
-    /// them need no I/O. A page that moves meanwhile is simply read again.
+    /// Reads those of the pages that are in the file tier, all at once, into a buffer of the calling thread; its next
+    /// faults on them need no I/O. A page that moves meanwhile is simply read again.
     void read_ahead(std::span<const Hvp> pages);
 
     /// True when the page is on a slow medium: its fault belongs on a thread that may wait milliseconds.
-    [[nodiscard]] bool is_slow(Hvp page) const { return state_.words.load(state_.index_of(page)).state() == PageState::stored; }
+    [[nodiscard]] bool is_slow(Hvp page) const {
+        return state_.words.load(state_.index_of(page)).state() == PageState::stored;
+    }
 
 private:
     Pager(PagerState& state, Reclaimer& reclaimer) : state_(state), reclaimer_(reclaimer) {}

@@ -18,21 +18,22 @@ namespace penumbra::vmm {
 
 struct PagerStats {
     Counter faults;
-    Counter prefetched;      ///< pages brought in beside the one that was asked for
-    Counter swapped_out;     ///< pages that left the window
-    Counter swapped_in;      ///< pages that came back from a tier behind limbo
-    Counter rescued;         ///< pages that came back from limbo
-    Counter zero_pages;      ///< pages found all zero on their way out: nothing stored
-    Counter kept;            ///< pages that the kernel would not give
-    Counter would_block;     ///< non-blockable evictions that met somebody
+    Counter prefetched;   ///< pages brought in beside the one that was asked for
+    Counter swapped_out;  ///< pages that left the window
+    Counter swapped_in;   ///< pages that came back from a tier behind limbo
+    Counter rescued;      ///< pages that came back from limbo
+    Counter zero_pages;   ///< pages found all zero on their way out: nothing stored
+    Counter kept;         ///< pages that the kernel would not give
+    Counter would_block;  ///< non-blockable evictions that met somebody
     Counter reclaim_passes;
-    Counter waits_for_room;  ///< faults that had to wait for the budget
+    Counter waits_for_room;            ///< faults that had to wait for the budget
     LatencyHistogram handler_latency;  ///< fault message read to sleeper woken
 };
 
 struct PagerState {
     PagerState(HvpRange window_pages, std::uint64_t vm, PageStates page_states, std::unique_ptr<Limbo> limbo_ring,
-               std::optional<CompressedTier> compressed_tier, std::unique_ptr<FileTier> file_tier, std::uint64_t budget_bytes)
+               std::optional<CompressedTier> compressed_tier, std::unique_ptr<FileTier> file_tier,
+               std::uint64_t budget_bytes)
         : window(window_pages),
           vm_id(vm),
           words(std::move(page_states)),
@@ -41,7 +42,9 @@ struct PagerState {
           file(std::move(file_tier)),
           budget(budget_bytes, [this] { return compressed ? compressed->charged_bytes() : 0; }) {}
 
-    [[nodiscard]] PageIndex index_of(Hvp page) const { return PageIndex{static_cast<std::uint32_t>(page - window.first())}; }
+    [[nodiscard]] PageIndex index_of(Hvp page) const {
+        return PageIndex{static_cast<std::uint32_t>(page - window.first())};
+    }
     [[nodiscard]] Hvp page_at(PageIndex index) const { return window.first() + static_cast<std::uint64_t>(index); }
     [[nodiscard]] PageIdentity identity(PageIndex page, PageWord word) const {
         return {vm_id, static_cast<std::uint64_t>(page), word.version()};

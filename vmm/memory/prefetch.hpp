@@ -25,8 +25,8 @@ class StridePredictor {
 public:
     static constexpr std::uint32_t most = 31;
 
-    /// Notes a fault and answers what to bring along. Two equal steps in a row start a plan; every fault that lands where the
-    /// last plan ended doubles it.
+    /// Notes a fault and answers what to bring along. Two equal steps in a row start a plan; every fault that lands
+    /// where the last plan ended doubles it.
     [[nodiscard]] PrefetchPlan observe(pid_t thread, Hvp page);
 
 private:

@@ -46,7 +46,8 @@ void Reclaimer::stop() {
     }
     thread_.join();
     // The window is given up next: fault threads that still help must be through.
-    for (std::uint32_t n = helpers_.load(std::memory_order_seq_cst); n != 0; n = helpers_.load(std::memory_order_seq_cst)) {
+    for (std::uint32_t n = helpers_.load(std::memory_order_seq_cst); n != 0;
+         n = helpers_.load(std::memory_order_seq_cst)) {
         helpers_.wait(n, std::memory_order_seq_cst);
     }
 }
@@ -212,7 +213,8 @@ bool Reclaimer::record_taken(PageIndex page, std::uint32_t slot) {
 Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable blockable) {
     Evicted result;
     while (!pages.empty()) {
-        const SlotSpan span = state_.limbo->reserve(static_cast<std::uint32_t>(std::min<std::size_t>(pages.size(), 256)));
+        const SlotSpan span =
+            state_.limbo->reserve(static_cast<std::uint32_t>(std::min<std::size_t>(pages.size(), 256)));
         if (span.count == 0) return result;  // limbo is full: pack first
         std::vector<Hvp> slots(span.count);
         for (std::uint32_t i = 0; i < span.count; ++i) slots[i] = state_.limbo->page_of_slot(span.first + i);

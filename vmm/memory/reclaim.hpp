@@ -52,8 +52,8 @@ public:
     /// Takes these pages (ascending) out if they are in the window. Stops early when limbo is full.
     Evicted evict_pages(std::span<const Hvp> pages, bridge::Blockable blockable);
     enum class PackTarget : std::uint8_t { memory_only, any };
-    /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free. `any` writes to the file tier,
-    /// which takes one writer: background thread only, or with that thread stopped.
+    /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free. `any` writes to the file
+    /// tier, which takes one writer: background thread only, or with that thread stopped.
     std::size_t pack(std::size_t wanted, PackTarget target);
     /// Moves up to `wanted` of the oldest blobs to the file tier. Background thread only, or with the thread stopped.
     std::size_t write_back(std::size_t wanted);
@@ -82,8 +82,8 @@ private:
     Window& window_;
     const std::uint64_t high_water_;
     const std::uint64_t low_water_;
-    const std::uint64_t pool_share_;     // bytes the compressed tier may keep when there is a file behind it
-    const std::uint64_t limbo_target_;   // pages kept in limbo as the second chance
+    const std::uint64_t pool_share_;    // bytes the compressed tier may keep when there is a file behind it
+    const std::uint64_t limbo_target_;  // pages kept in limbo as the second chance
     std::atomic<std::uint64_t> hand_{0};
     std::atomic<std::uint64_t> resident_floor_;
 

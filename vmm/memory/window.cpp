@@ -34,10 +34,10 @@ void Window::abandon() {
 }
 
 Result<> Window::put_in(Hvp page, Content content) {
-    // A copy, also from a staging slot: moving the page back would flush every CPU's TLB for the slot, which takes several
-    // times as long as copying 4 KiB (measured by bench/fault_latency).
-    const UffdProgress progress = content.kind == Content::Kind::zero ? uffd_->zero(page, 1)
-                                                                      : uffd_->copy(page, content.source, 1);
+    // A copy, also from a staging slot: moving the page back would flush every CPU's TLB for the slot, which takes
+    // several times as long as copying 4 KiB (measured by bench/fault_latency).
+    const UffdProgress progress =
+        content.kind == Content::Kind::zero ? uffd_->zero(page, 1) : uffd_->copy(page, content.source, 1);
     PENUMBRA_ASSERT(progress.error_number != EEXIST, "the window holds a page that its table calls absent");
     if (progress.error_number != 0) {
         errno = progress.error_number;

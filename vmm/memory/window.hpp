@@ -1,4 +1,5 @@
-// Puts pages into guest memory and takes them out, through the one userfaultfd. EptTable is the only caller of the port.
+// Puts pages into guest memory and takes them out, through the one userfaultfd. EptTable is the only caller of the
+// port.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ enum class TakeOutMode : std::uint8_t {
 class Window final : public mmu::WindowPort {
 public:
     /// Registers `ram` and `staging` with `uffd`, which must outlive this object, as must the memory.
-    [[nodiscard]] static Result<Window> create(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging, TakeOutMode mode);
+    [[nodiscard]] static Result<Window> create(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging,
+                                               TakeOutMode mode);
     Window(Window&& other) noexcept;
     Window& operator=(Window&&) = delete;
     ~Window() override;
@@ -28,7 +30,8 @@ public:
     void drop(HvpRange run) override;
     void wake(HvpRange run) override { uffd_->wake(run); }
 
-    /// Gives the memory back to the kernel's own fault handling and wakes every sleeper. Calls after it fail or do nothing.
+    /// Gives the memory back to the kernel's own fault handling and wakes every sleeper. Calls after it fail or do
+    /// nothing.
     void abandon();
     /// Empties staging slots whose content is not needed any more.
     void empty_slots(HvpRange slots);
