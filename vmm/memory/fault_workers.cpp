@@ -95,17 +95,23 @@ void FaultWorkers::hand_over(std::span<const Pending> faults) {
     const MutexLock lock(mutex_);
     PENUMBRA_ASSERT(queue_.size() + faults.size() <= queue_limit, "more faults in flight than threads can have");
     for (const Pending& pending : faults) {
-        // Some hosts make a thread that has a signal pending fault again and again until the page is there.
-        if (is_known(pending.fault)) continue;
+        // Some hosts make a thread that has a signal pending fault again and again until the page is there. A fault that is
+        // still queued or parked will be answered with a wake-up that comes after this message; one that is being answered
+        // may not, so it is not looked at.
+        const auto same = [&](const Fault& f) { return f.thread == pending.fault.thread && f.page == pending.fault.page; };
+        const bool queued = std::any_of(queue_.begin(), queue_.end(), [&](const Pending& p) { return same(p.fault); });
+        if (queued || std::any_of(parked_.begin(), parked_.end(), same)) continue;
         queue_.push_back(pending);
         waiting_.push_back(pending.fault);
         queued_.notify_one();
     }
 }
 
-bool FaultWorkers::is_known(const Fault& fault) const {
-    return std::any_of(waiting_.begin(), waiting_.end(),
-                       [&](const Fault& f) { return f.thread == fault.thread && f.page == fault.page; });
+void FaultWorkers::park(const Fault& fault) {
+    const MutexLock lock(mutex_);
+    const auto same = [&](const Fault& f) { return f.thread == fault.thread && f.page == fault.page; };
+    if (std::none_of(parked_.begin(), parked_.end(), same)) parked_.push_back(fault);
+    if (std::none_of(waiting_.begin(), waiting_.end(), same)) waiting_.push_back(fault);
 }
 
 void FaultWorkers::run_pool() {
@@ -158,11 +164,7 @@ void FaultWorkers::serve(const Pending& pending) {
     const Result<FaultOutcome> outcome =
         mmu::handle_fault(ept_, pager_, *gfn, fault.is_write ? FaultAccess::write : FaultAccess::read);
     if (!outcome) {
-        {
-            const MutexLock lock(mutex_);
-            if (!is_known(fault)) waiting_.push_back(fault);
-            parked_.push_back(fault);
-        }
+        park(fault);
         if (!state_.stopping.load(std::memory_order_acquire)) options_.on_error(outcome.error());
         return;
     }

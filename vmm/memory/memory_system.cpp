@@ -168,18 +168,15 @@ MemorySystem::SweepResult MemorySystem::evict_everything() {
     SweepResult result;
     constexpr std::uint64_t batch = 64;
     const HvpRange all = ram_.pages();
-    for (std::uint64_t at = 0; at < all.pages() && !state_->stopping.load(std::memory_order_acquire); at += batch) {
-        const std::uint64_t count = std::min(batch, all.pages() - at);
+    for (std::uint64_t at = 0; at < all.pages() && !state_->stopping.load(std::memory_order_acquire);) {
         std::vector<Hvp> pages;
-        for (std::uint64_t i = 0; i < count; ++i) pages.push_back(all.first() + (at + i));
-        // A batch may have to skip the ring's end, so there is room for two.
-        if (state_->limbo->free_slots() < count * 2 &&
-            !reclaimer_->wait_for_slots(static_cast<std::uint32_t>(count * 4)))
-            break;
+        for (std::uint64_t i = at; i < std::min(at + batch, all.pages()); ++i) pages.push_back(all.first() + i);
         const Reclaimer::Evicted evicted = reclaimer_->evict_pages(pages, bridge::Blockable::yes);
         result.taken += evicted.taken;
         result.kept += evicted.kept;
-        result.was_out += count - evicted.taken - evicted.kept;
+        result.was_out += evicted.reached - evicted.taken - evicted.kept;
+        at += evicted.reached;
+        if (evicted.reached < pages.size() && !reclaimer_->wait_for_slots(batch * 4)) break;
     }
     return result;
 }

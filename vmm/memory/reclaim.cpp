@@ -238,6 +238,7 @@ Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable 
             state_.stats.would_block.add();
             return result;
         }
+        result.reached += span.count;
         pages = pages.subspan(span.count);
     }
     return result;

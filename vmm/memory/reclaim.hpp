@@ -46,10 +46,11 @@ public:
     /// Takes up to `wanted` pages out of the window in sweep order; returns how many left.
     std::size_t evict(std::size_t wanted, bridge::Blockable blockable);
     struct Evicted {
+        std::size_t reached = 0;  ///< looked at; fewer than were asked for when limbo is full
         std::size_t taken = 0;
         std::size_t kept = 0;  ///< in the window still: the kernel would not give them
     };
-    /// Takes these pages (ascending) out if they are in the window. Stops early when limbo is full.
+    /// Takes these pages (ascending) out if they are in the window.
     Evicted evict_pages(std::span<const Hvp> pages, bridge::Blockable blockable);
     enum class PackTarget : std::uint8_t { memory_only, any };
     /// Packs up to `wanted` of the oldest limbo pages; returns how many slots became free. `any` writes to the file

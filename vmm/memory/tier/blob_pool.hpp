@@ -62,6 +62,8 @@ public:
     [[nodiscard]] std::uint64_t blobs() const { return blobs_.load(std::memory_order_relaxed); }
     /// Pool pages the kernel charges, by the 4 KiB.
     [[nodiscard]] std::uint64_t resident_bytes() const { return resident_.load(std::memory_order_relaxed); }
+    /// Where the blobs lie.
+    [[nodiscard]] HvpRange memory() const { return memory_.pages(); }
     /// Slab descriptors in use.
     [[nodiscard]] std::uint64_t bookkeeping_bytes() const { return table_.opened() * sizeof(Slab); }
 

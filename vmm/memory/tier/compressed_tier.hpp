@@ -54,6 +54,8 @@ public:
     void set_limit(std::uint64_t bytes) { pool_->set_limit(bytes); }
     [[nodiscard]] std::uint64_t limit() const { return pool_->limit(); }
     [[nodiscard]] std::uint64_t pages() const { return pool_->blobs(); }
+    /// Where the blobs lie.
+    [[nodiscard]] HvpRange memory() const { return pool_->memory(); }
     /// RAM the tier costs now: pool pages the kernel charges and the pool's own bookkeeping.
     [[nodiscard]] std::uint64_t charged_bytes() const { return pool_->resident_bytes() + pool_->bookkeeping_bytes(); }
 
