@@ -95,10 +95,12 @@ void FaultWorkers::hand_over(std::span<const Pending> faults) {
     const MutexLock lock(mutex_);
     PENUMBRA_ASSERT(queue_.size() + faults.size() <= queue_limit, "more faults in flight than threads can have");
     for (const Pending& pending : faults) {
-        // Some hosts make a thread that has a signal pending fault again and again until the page is there. A fault that is
-        // still queued or parked will be answered with a wake-up that comes after this message; one that is being answered
-        // may not, so it is not looked at.
-        const auto same = [&](const Fault& f) { return f.thread == pending.fault.thread && f.page == pending.fault.page; };
+        // Some hosts make a thread that has a signal pending fault again and again until the page is there. A fault
+        // that is still queued or parked will be answered with a wake-up that comes after this message; one that is
+        // being answered may not, so it is not looked at.
+        const auto same = [&](const Fault& f) {
+            return f.thread == pending.fault.thread && f.page == pending.fault.page;
+        };
         const bool queued = std::any_of(queue_.begin(), queue_.end(), [&](const Pending& p) { return same(p.fault); });
         if (queued || std::any_of(parked_.begin(), parked_.end(), same)) continue;
         queue_.push_back(pending);
