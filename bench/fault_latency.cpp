@@ -14,6 +14,7 @@
 #include "bench/common/fault_rounds.hpp"
 #include "bench/common/ticks.hpp"
 #include "bench/common/touch_guest.hpp"
+#include "vmm/machine.hpp"
 
 namespace penumbra::bench {
 
@@ -111,6 +112,9 @@ Result<> Bench::measure(const Accessor& accessor) {
     RoundsPlan plan;
     plan.population = payload_pages;
     FaultRounds rounds(backings_, plan, *probe_);
+    // As a machine with such a guest would choose for itself.
+    const vmm::GuestRing ring = accessor.ring == abi::Ring::user ? vmm::GuestRing::ring3 : vmm::GuestRing::ring0;
+    memory_->workers().set_reading(vmm::best_fault_reading(vmm::kvm_flavour(), ring, 1));
     PENUMBRA_TRY(accessor.ring ? guest_->run(*accessor.ring, rounds) : rounds.touch_from_host());
     PENUMBRA_TRY(rounds.outcome());
     const std::uint64_t touches = std::uint64_t{plan.rounds + 1} * plan.per_round;

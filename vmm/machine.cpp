@@ -1,11 +1,18 @@
 #include "vmm/machine.hpp"
 
+#include <thread>
 #include <utility>
 
 #include "base/assert.hpp"
 #include "vmm/boot/boot_state.hpp"
 
 namespace penumbra::vmm {
+
+FaultReading best_fault_reading(KvmFlavour flavour, GuestRing ring, unsigned cpus) {
+    const bool user_mode_is_costly = flavour == KvmFlavour::pvm && ring == GuestRing::ring3;
+    return user_mode_is_costly && cpus < std::thread::hardware_concurrency() ? FaultReading::spin
+                                                                             : FaultReading::follow;
+}
 
 Result<std::unique_ptr<Machine>> Machine::create(const RunOptions& options, Print print) {
     std::unique_ptr<Machine> machine(new Machine(options, std::move(print)));
@@ -33,6 +40,7 @@ Result<> Machine::build() {
     memory.fault_workers = options_.fault_workers;
     memory.stale = options_.stale_faults == StaleFaults::fatal ? StalePolicy::fatal : StalePolicy::count;
     memory.accelerator = options_.accelerator;
+    memory.reading = best_fault_reading(kvm_flavour(), options_.ring, options_.cpus);
     memory.on_error = [this](const Error& error) { page_failed(error); };
     memory.on_served = [this](pid_t thread) { served(thread); };
     PENUMBRA_TRY_ASSIGN(memory_, MemorySystem::create(std::move(memory)));

@@ -16,6 +16,7 @@
 #include "base/mutex.hpp"
 #include "base/thread.hpp"
 #include "vmm/boot/flat_image.hpp"
+#include "vmm/control/host_facts.hpp"
 #include "vmm/control/run_options.hpp"
 #include "vmm/devices/accelerator/accelerator.hpp"
 #include "vmm/devices/bus.hpp"
@@ -44,6 +45,9 @@ struct MachineStatus {
     std::optional<Error> error;                ///< of io_error, or why the machine ended by itself
     std::optional<std::uint64_t> exit_status;  ///< what the guest ended with
 };
+
+/// See FaultReading: spinning needs a CPU to spare and the one kind of guest that it is good for.
+[[nodiscard]] FaultReading best_fault_reading(KvmFlavour flavour, GuestRing ring, unsigned cpus);
 
 class Machine final : public GuestPortListener {
 public:

@@ -23,7 +23,8 @@ FaultWorkers::FaultWorkers(bridge::Userfaultfd& uffd, mmu::EptTable& ept, Pager&
       state_(state),
       pagemap_(std::move(pagemap)),
       options_(std::move(options)),
-      source_(uffd) {
+      source_(uffd),
+      reading_(options_.reading) {
     threads_.emplace_back("fault-reader", ThreadRole::vmm, [this] { run_reader(); });
     for (unsigned i = 0; i < options_.pool; ++i) {
         threads_.emplace_back("fault-" + std::to_string(i), ThreadRole::vmm, [this] { run_pool(); });
@@ -48,9 +49,9 @@ void FaultWorkers::run_reader() {
 }
 
 void FaultWorkers::read_faults() {
-    std::array<Fault, bridge::UserfaultfdSource::batch> buffer;
+    FaultBuffer buffer;
     while (!stop_.load(std::memory_order_acquire)) {
-        const Result<std::span<Fault>> faults = source_.read(buffer);
+        const Result<std::span<Fault>> faults = next_faults(buffer);
         if (!faults) {
             options_.on_error(faults.error());
             return;
@@ -61,6 +62,27 @@ void FaultWorkers::read_faults() {
         }
         take(*faults);
     }
+}
+
+bool FaultWorkers::may_spin() const {
+    return reading_.load(std::memory_order_relaxed) == FaultReading::spin && !pager_.is_under_pressure();
+}
+
+Result<std::span<Fault>> FaultWorkers::next_faults(FaultBuffer& buffer) {
+    using bridge::Userfaultfd;
+    constexpr std::chrono::milliseconds attention{3};
+    if (may_spin()) {
+        if (!awake_) PENUMBRA_TRY(uffd_.set_reads(Userfaultfd::Reads::at_once));
+        awake_ = true;
+        const auto until = Clock::now() + attention;
+        do {
+            PENUMBRA_TRY_ASSIGN(const std::span<Fault> faults, source_.read(buffer));
+            if (!faults.empty()) return faults;
+        } while (Clock::now() < until && !stop_.load(std::memory_order_acquire));
+    }
+    if (awake_) PENUMBRA_TRY(uffd_.set_reads(Userfaultfd::Reads::blocking));
+    awake_ = false;
+    return source_.read(buffer);
 }
 
 void FaultWorkers::take(std::span<const Fault> faults) {
@@ -76,7 +98,9 @@ void FaultWorkers::take(std::span<const Fault> faults) {
         const bool in_window = state_.window.contains(fault.page);
         if (in_window && fault.origin == FaultOrigin::guest)
             pending.plan = predictor_.observe(fault.thread, fault.page);
-        if (fault.origin == FaultOrigin::guest) follower_.saw(fault.cpu);
+        if (fault.origin == FaultOrigin::guest) {
+            follower_.saw(fault.cpu, may_spin() ? CpuFollower::Distance::other_cpu : CpuFollower::Distance::same_cpu);
+        }
         // At the hard limit a page has to wait for room, which is no work for the one thread that reads.
         const bool long_work =
             in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page) || !state_.budget.has_room());

@@ -17,6 +17,7 @@
 #include "notifier-bridge/source/userfaultfd_source.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
 #include "vmm/memory/cpu_follower.hpp"
+#include "vmm/memory/fault_reading.hpp"
 #include "vmm/memory/pagemap.hpp"
 #include "vmm/memory/pager.hpp"
 #include "vmm/memory/prefetch.hpp"
@@ -27,6 +28,7 @@ enum class StalePolicy : std::uint8_t { count, fatal };
 
 struct FaultWorkersOptions {
     unsigned pool = 4;
+    FaultReading reading = FaultReading::follow;
     /// One page registered with the userfaultfd and never touched by anybody else: touching it wakes the reader.
     MappedRegion doorbell;
     StalePolicy stale = StalePolicy::count;
@@ -48,6 +50,8 @@ public:
 
     /// Ends serving; idempotent. A thread that sleeps in a fault sleeps on until the window is unregistered.
     void stop() EXCLUDES(mutex_);
+    /// Changes how the reader waits, from its next fault on.
+    void set_reading(FaultReading reading) { reading_.store(reading, std::memory_order_relaxed); }
     /// Makes every parked fault happen again.
     void resume() EXCLUDES(mutex_);
     /// A fault of that thread was read and not yet answered: it sleeps in the kernel until it is. on_served follows
@@ -64,6 +68,9 @@ private:
 
     void run_reader();
     void read_faults();
+    using FaultBuffer = std::array<bridge::Fault, bridge::UserfaultfdSource::batch>;
+    [[nodiscard]] Result<std::span<bridge::Fault>> next_faults(FaultBuffer& buffer);
+    [[nodiscard]] bool may_spin() const;
     void run_pool();
     void take(std::span<const bridge::Fault> faults);
     void hand_over(std::span<const Pending> faults) EXCLUDES(mutex_);
@@ -90,7 +97,9 @@ private:
     std::vector<bridge::Fault> waiting_ GUARDED_BY(mutex_);  // on slow workers, or parked
     std::vector<bridge::Fault> parked_ GUARDED_BY(mutex_);
     std::atomic<pid_t> in_hand_{0};  // whose fault the reader serves now
-    StridePredictor predictor_;      // the reader's own, as is:
+    std::atomic<FaultReading> reading_;
+    bool awake_ = false;  // the reader spins; its own, as are:
+    StridePredictor predictor_;
     CpuFollower follower_;
     std::vector<Thread> threads_;
 };

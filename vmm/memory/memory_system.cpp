@@ -71,6 +71,7 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
     PENUMBRA_TRY_ASSIGN(workers.doorbell, MappedRegion::anonymous(page_bytes));
     PENUMBRA_TRY(uffd_.register_range(workers.doorbell.pages(), bridge::RegisterMode::missing));
     PENUMBRA_TRY(uffd_.set_reads(bridge::Userfaultfd::Reads::blocking));
+    workers.reading = options.reading;
     workers.stale = options.stale;
     workers.on_error = options.on_error;
     workers.on_served = options.on_served;

@@ -31,6 +31,7 @@ struct MemoryOptions {
     std::string swap_path;                     ///< a file tier; empty: none
     TakeOutMode take_out = TakeOutMode::move;  ///< falls back to copy where the kernel cannot move
     unsigned fault_workers = 4;                ///< beside the one that reads messages; at least 2
+    FaultReading reading = FaultReading::follow;
     StalePolicy stale = StalePolicy::count;
     bool accelerator = false;                    ///< a device table beside the EPT table
     std::function<void(const Error&)> on_error;  ///< a page cannot be supplied; any thread

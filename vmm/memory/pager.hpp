@@ -26,6 +26,9 @@ public:
     /// faults on them need no I/O. A page that moves meanwhile is simply read again.
     void read_ahead(std::span<const Hvp> pages);
 
+    /// True while the reclaimer has, or is about to have, work: CPUs have better use then than waiting.
+    [[nodiscard]] bool is_under_pressure() const { return reclaimer_.is_near_work(); }
+
     /// True when the page is on a slow medium: its fault belongs on a thread that may wait milliseconds.
     [[nodiscard]] bool is_slow(Hvp page) const {
         return state_.words.load(state_.index_of(page)).state() == PageState::stored;

@@ -33,6 +33,8 @@ public:
     void kick();
     /// True when the background pass is due.
     [[nodiscard]] bool due() const { return state_.budget.charged() > high_water_; }
+    /// True from the level on that background passes go down to.
+    [[nodiscard]] bool is_near_work() const { return state_.budget.charged() >= low_water_ - low_water_ / 16; }
     /// By a fault at the hard limit: evict and pack a little without waiting for anybody.
     void help();
     /// Why no room can be made, once a whole pass freed nothing; cleared by retry().
