@@ -13,7 +13,4 @@
 #define REQUIRES(...) PENUMBRA_TSA(requires_capability(__VA_ARGS__))
 #define ACQUIRE(...) PENUMBRA_TSA(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) PENUMBRA_TSA(release_capability(__VA_ARGS__))
-#define TRY_ACQUIRE(...) PENUMBRA_TSA(try_acquire_capability(__VA_ARGS__))
 #define EXCLUDES(...) PENUMBRA_TSA(locks_excluded(__VA_ARGS__))
-#define RETURN_CAPABILITY(x) PENUMBRA_TSA(lock_returned(x))
-#define NO_THREAD_SAFETY_ANALYSIS PENUMBRA_TSA(no_thread_safety_analysis)

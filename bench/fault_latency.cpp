@@ -107,6 +107,7 @@ Result<> Bench::build_backings() {
 }
 
 Result<> Bench::measure(const Accessor& accessor) {
+    fmt::print(stderr, "touching from {} ...\n", accessor.name);
     const vmm::PagerStats& stats = memory_->state().stats;
     const std::uint64_t rescued = stats.rescued.get();
     const std::uint64_t unpacked = stats.swapped_in.get();

@@ -140,7 +140,6 @@ private:
     CondVar changed_;
     MachineState state_ GUARDED_BY(mutex_) = MachineState::prelaunch;
     std::uint32_t parked_ GUARDED_BY(mutex_) = 0;
-    std::uint32_t finished_ GUARDED_BY(mutex_) = 0;
     bool reset_wanted_ GUARDED_BY(mutex_) = false;
     bool resetting_ GUARDED_BY(mutex_) = false;
     std::uint64_t reset_count_ GUARDED_BY(mutex_) = 0;

@@ -42,7 +42,8 @@ void Machine::resume() {
         const MutexLock lock(mutex_);
         if (state_ != MachineState::paused && state_ != MachineState::io_error) return;
         error_.reset();
-        set_wish(Wish::run, MachineState::running);
+        // A reset that has not happened yet comes first: it runs on by itself.
+        set_wish(reset_wanted_ ? Wish::park : Wish::run, MachineState::running);
     }
     memory_->retry();
     follow_with_devices();
@@ -54,7 +55,7 @@ void Machine::reset() {
         if (state_ == MachineState::ended) return;
         reset_wanted_ = true;
         error_.reset();
-        set_wish(Wish::park, MachineState::running);
+        set_wish(Wish::park, state_ == MachineState::paused ? MachineState::paused : MachineState::running);
     }
     ask_out_of_guest();
     memory_->retry();

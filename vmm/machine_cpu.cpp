@@ -81,7 +81,6 @@ void Machine::run_cpu(std::uint32_t index) {
     cpu.thread_id.store(0, std::memory_order_seq_cst);
     if (!result) end_with(result.error());
     const MutexLock lock(mutex_);
-    ++finished_;
     changed_.notify_all();
 }
 

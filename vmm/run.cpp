@@ -105,7 +105,7 @@ public:
                 machine_.end();
                 return;
             }
-            if (signal == SIGCONT) machine_.resume();
+            if (signal == SIGCONT && machine_.status().state == MachineState::io_error) machine_.resume();
             screen_.progress(collect_progress(machine_));
             tell_io_error();
             if (time.count() == 0 || Clock::now() < soft) continue;

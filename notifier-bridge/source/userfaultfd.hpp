@@ -18,8 +18,6 @@ namespace penumbra::bridge {
 enum class UffdFeature : std::uint64_t {
     pagefault_flag_wp = 1ULL << 0,
     thread_id = 1ULL << 8,
-    poison = 1ULL << 14,
-    wp_async = 1ULL << 15,
     move = 1ULL << 16,
 };
 

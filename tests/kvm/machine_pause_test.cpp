@@ -179,6 +179,23 @@ TEST_P(MachinePause, PauseAfterAResetThatHasNotHappenedYetHolds) {
     expect_to_finish(machine);
 }
 
+TEST_P(MachinePause, ResumeAfterAResetThatHasNotHappenedYetStillResets) {
+    TestMachine machine(touching());
+    wait_until_it_swaps(machine);
+    hold(machine);
+    const auto discarded = [&] {
+        const auto discard = static_cast<std::size_t>(bridge::Reason::discard);
+        return machine->memory().space().stats().pages_by_reason[discard].get();
+    };
+    EXPECT_EQ(discarded(), 0U);
+    machine->reset();
+    machine->pause();
+    machine->resume();
+    release();
+    EXPECT_TRUE(eventually([&] { return discarded() > 0; })) << "the reset was forgotten";
+    expect_to_finish(machine);
+}
+
 TEST_P(MachinePause, MachineWithAVcpuAsleepInAFaultIsDestroyedWithinSeconds) {
     TestMachine machine(touching());
     wait_until_it_swaps(machine);

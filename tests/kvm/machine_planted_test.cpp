@@ -93,6 +93,23 @@ public:
         EXPECT_GT(memory_->device_table()->counters().retries.get(), 0U) << "no fault met an eviction";
     }
 
+    /// The device uses a page, the page is taken out, the device wants it again.
+    void use_after_eviction() {
+        const ThreadRoleScope device(ThreadRole::device);
+        fault(first);
+        Hvp page{};
+        {
+            const auto held = memory_->device_table()->access(first);
+            ASSERT_TRUE(held.has_value());
+            page = held->page;
+            EXPECT_EQ(first_byte(page), std::byte{0});
+        }
+        EXPECT_EQ(evict(page), 1U);
+        const auto held = memory_->device_table()->access(first);
+        EXPECT_FALSE(held.has_value()) << "a translation outlived its page";
+        if (held) EXPECT_EQ(first_byte(held->page), std::byte{0});
+    }
+
 private:
     static constexpr Gfn first{512};
 
@@ -123,11 +140,29 @@ TEST_F(MachinePlanted, WithoutAPlantTheRunEndsClean) {
     expect_clean_end(machine);
 }
 
-TEST_F(MachinePlanted, SkippedEptZapEndsTheRun) {
-    EXPECT_DEATH(run_with(Plant::skip_ept_zap), "the EPT table calls a page present that the kernel lacks");
+TEST_F(MachinePlanted, OneSkippedEptZapEndsTheRun) {
+    EXPECT_DEATH(run_with(Plant::skip_ept_zap, 1), "the EPT table calls a page present that the kernel lacks");
 }
 
-TEST_F(MachinePlanted, SkippedEptFlushEndsTheRun) { EXPECT_DEATH(run_with(Plant::skip_ept_flush), stale_entry); }
+TEST_F(MachinePlanted, OneSkippedEptFlushEndsTheRun) { EXPECT_DEATH(run_with(Plant::skip_ept_flush, 1), stale_entry); }
+
+TEST_F(MachinePlanted, WithoutAPlantTheDeviceMissesAPageThatLeft) { ContestedMemory().use_after_eviction(); }
+
+TEST_F(MachinePlanted, OneSkippedDeviceZapIsFoundByItsNextUse) {
+    const auto run = [] {
+        const Planted skip(Plant::skip_device_zap, 1);
+        ContestedMemory().use_after_eviction();
+    };
+    EXPECT_DEATH(run(), stale_entry);
+}
+
+TEST_F(MachinePlanted, OneSkippedDeviceFlushIsFoundByItsNextUse) {
+    const auto run = [] {
+        const Planted skip(Plant::skip_device_flush, 1);
+        ContestedMemory().use_after_eviction();
+    };
+    EXPECT_DEATH(run(), stale_entry);
+}
 
 TEST_F(MachinePlanted, SkippedDeviceZapEndsTheRun) { EXPECT_DEATH(run_with(Plant::skip_device_zap), stale_entry); }
 
@@ -153,8 +188,8 @@ TEST_F(MachinePlanted, SkippedDrainTakesThePageFromUnderTheDevice) {
     EXPECT_DEATH(run(), stale_entry);
 }
 
-TEST_F(MachinePlanted, DroppedEndOfAnInvalidationEndsTheRun) {
-    EXPECT_DEATH(run_with(Plant::drop_invalidate_end), "a subscriber was started and never ended");
+TEST_F(MachinePlanted, OneDroppedEndOfAnInvalidationEndsTheRun) {
+    EXPECT_DEATH(run_with(Plant::drop_invalidate_end, 1), "a subscriber was started and never ended");
 }
 
 }  // namespace

@@ -60,12 +60,6 @@ Result<> Vm::set_memory_region(SlotNumber slot, GfnRange range, Hvp first, SlotA
     return set_slot(fd_.get(), region, "set");
 }
 
-Result<> Vm::delete_memory_region(SlotNumber slot) {
-    kvm_userspace_memory_region region{};
-    region.slot = static_cast<std::uint32_t>(slot);
-    return set_slot(fd_.get(), region, "delete");
-}
-
 Result<std::unique_ptr<Vcpu>> Vm::create_vcpu(std::uint32_t index) {
     UniqueFd fd(ioctl_retry(fd_.get(), KVM_CREATE_VCPU, static_cast<unsigned long>(index)));
     if (!fd) return fail_errno("create vCPU", std::to_string(index), "ask for fewer vCPUs");

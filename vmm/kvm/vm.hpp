@@ -26,7 +26,6 @@ public:
     /// Makes the host pages from `first` the guest's `range`; replaces what the slot held. The host mapping must
     /// outlive the slot. A guest write to a read-only slot comes out of run() as an MmioExit.
     [[nodiscard]] Result<> set_memory_region(SlotNumber slot, GfnRange range, Hvp first, SlotAccess access);
-    [[nodiscard]] Result<> delete_memory_region(SlotNumber slot);
 
     /// vCPU `index` (its APIC id), in reset state until set_long_mode().
     [[nodiscard]] Result<std::unique_ptr<Vcpu>> create_vcpu(std::uint32_t index);

@@ -1,4 +1,0 @@
-// Lines for people on stderr, through spdlog.
-#pragma once
-
-#include <spdlog/spdlog.h>
