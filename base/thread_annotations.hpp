@@ -13,4 +13,5 @@
 #define REQUIRES(...) PENUMBRA_TSA(requires_capability(__VA_ARGS__))
 #define ACQUIRE(...) PENUMBRA_TSA(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) PENUMBRA_TSA(release_capability(__VA_ARGS__))
+#define NO_THREAD_SAFETY_ANALYSIS PENUMBRA_TSA(no_thread_safety_analysis)
 #define EXCLUDES(...) PENUMBRA_TSA(locks_excluded(__VA_ARGS__))

@@ -107,7 +107,9 @@ public:
         EXPECT_EQ(evict(page), 1U);
         const auto held = memory_->device_table()->access(first);
         EXPECT_FALSE(held.has_value()) << "a translation outlived its page";
-        if (held) EXPECT_EQ(first_byte(held->page), std::byte{0});
+        if (held) {
+            EXPECT_EQ(first_byte(held->page), std::byte{0});
+        }
     }
 
 private:

@@ -40,6 +40,11 @@ void FaultWorkers::stop() {
         queued_.notify_all();
     }
     threads_.clear();
+    // Nobody will answer these any more: their threads count as awake, to be asked out of the guest like all others.
+    const MutexLock lock(mutex_);
+    queue_.clear();
+    waiting_.clear();
+    parked_.clear();
 }
 
 void FaultWorkers::run_reader() {
@@ -101,13 +106,16 @@ void FaultWorkers::take(std::span<const Fault> faults) {
         if (fault.origin == FaultOrigin::guest) {
             follower_.saw(fault.cpu, may_spin() ? CpuFollower::Distance::other_cpu : CpuFollower::Distance::same_cpu);
         }
-        // At the hard limit a page has to wait for room, which is no work for the one thread that reads.
-        const bool long_work =
-            in_window && (pending.plan.count > 0 || pager_.is_slow(fault.page) || !state_.budget.has_room());
+        const bool long_work = in_window && (pending.plan.count > 0 || !is_quick(fault.page));
         (long_work ? pooled[pooled_count++] : quick[quick_count++]) = pending;
     }
     if (pooled_count > 0) hand_over(std::span{pooled.data(), pooled_count});
     for (std::size_t i = 0; i < quick_count; ++i) {
+        // Looked at again: the ones before may have taken the last room, and pages move on to slower tiers.
+        if (state_.window.contains(quick[i].fault.page) && !is_quick(quick[i].fault.page)) {
+            hand_over(std::span{&quick[i], 1});
+            continue;
+        }
         in_hand_.store(quick[i].fault.thread, std::memory_order_seq_cst);
         serve(quick[i]);
         in_hand_.store(0, std::memory_order_seq_cst);
@@ -115,9 +123,13 @@ void FaultWorkers::take(std::span<const Fault> faults) {
     }
 }
 
+bool FaultWorkers::is_quick(Hvp page) const {
+    // At the hard limit a page has to wait for room, which is no work for the one thread that reads.
+    return !pager_.is_slow(page) && state_.budget.has_room();
+}
+
 void FaultWorkers::hand_over(std::span<const Pending> faults) {
     const MutexLock lock(mutex_);
-    PENUMBRA_ASSERT(queue_.size() + faults.size() <= queue_limit, "more faults in flight than threads can have");
     for (const Pending& pending : faults) {
         // Some hosts make a thread that has a signal pending fault again and again until the page is there. A fault
         // that is still queued or parked will be answered with a wake-up that comes after this message; one that is
@@ -127,6 +139,10 @@ void FaultWorkers::hand_over(std::span<const Pending> faults) {
         };
         const bool queued = std::any_of(queue_.begin(), queue_.end(), [&](const Pending& p) { return same(p.fault); });
         if (queued || std::any_of(parked_.begin(), parked_.end(), same)) continue;
+        if (queue_.size() == queue_limit) {
+            uffd_.wake(HvpRange{pending.fault.page, 1});  // it faults again, later
+            continue;
+        }
         queue_.push_back(pending);
         waiting_.push_back(pending.fault);
         queued_.notify_one();
@@ -206,8 +222,10 @@ void FaultWorkers::serve(const Pending& pending) {
 
 void FaultWorkers::finish(const Fault& fault) {
     const MutexLock lock(mutex_);
-    if (waiting_.empty()) return;
-    std::erase_if(waiting_, [&](const Fault& f) { return f.page == fault.page; });
+    if (waiting_.empty() && parked_.empty()) return;
+    const auto same_page = [&](const Fault& f) { return f.page == fault.page; };
+    std::erase_if(waiting_, same_page);
+    std::erase_if(parked_, same_page);
 }
 
 void FaultWorkers::note_stale(const Fault& fault) {

@@ -74,6 +74,7 @@ private:
     void run_pool();
     void take(std::span<const bridge::Fault> faults);
     void hand_over(std::span<const Pending> faults) EXCLUDES(mutex_);
+    [[nodiscard]] bool is_quick(Hvp page) const;
     void park(const bridge::Fault& fault) EXCLUDES(mutex_);
     void bring_along(const Pending& pending);
     void serve(const Pending& pending);

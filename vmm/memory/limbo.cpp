@@ -29,6 +29,15 @@ SlotSpan Limbo::reserve(std::uint32_t wanted) {
     return span;
 }
 
+bool Limbo::cancel(SlotSpan span) {
+    const MutexLock lock(mutex_);
+    if (head_ != (span.first + span.count) % slots_) return false;
+    for (std::uint32_t i = 0; i < span.count; ++i) state_[span.first + i] = SlotState::empty;
+    head_ = span.first;
+    used_.fetch_sub(span.count, std::memory_order_relaxed);
+    return true;
+}
+
 void Limbo::commit(SlotSpan span) {
     const MutexLock lock(mutex_);
     for (std::uint32_t i = 0; i < span.count; ++i) {

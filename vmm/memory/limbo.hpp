@@ -36,6 +36,8 @@ public:
         meta_[slot].occupant.store(static_cast<std::uint32_t>(page), std::memory_order_release);
     }
     void vacate(std::uint32_t slot) { meta_[slot].occupant.store(no_page, std::memory_order_release); }
+    /// Gives reserved slots back unused; false when younger ones were reserved since, and they have to be committed.
+    [[nodiscard]] bool cancel(SlotSpan span) EXCLUDES(mutex_);
     /// The reserved slots may be packed from now on; those that nobody occupied are empty.
     void commit(SlotSpan span) EXCLUDES(mutex_);
 

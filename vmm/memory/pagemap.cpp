@@ -15,7 +15,8 @@ Result<Pagemap> Pagemap::open() {
 }
 
 Result<std::vector<bool>> Pagemap::present(HvpRange range) const {
-    constexpr std::uint64_t present_bit = 1ULL << 63;
+    // Present, or held by the host's own swap or migration: still the window's.
+    constexpr std::uint64_t held_bits = (1ULL << 63) | (1ULL << 62);
     constexpr std::size_t batch = 4096;
     std::vector<std::uint64_t> words(std::min<std::uint64_t>(batch, range.pages()));
     std::vector<bool> answer;
@@ -26,7 +27,7 @@ Result<std::vector<bool>> Pagemap::present(HvpRange range) const {
         const ssize_t got = ::pread(fd_.get(), words.data(), count * sizeof(std::uint64_t), static_cast<off_t>(offset));
         if (got <= 0) return fail_errno("read", "/proc/self/pagemap");
         for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(std::uint64_t); ++i) {
-            answer.push_back((words[i] & present_bit) != 0);
+            answer.push_back((words[i] & held_bits) != 0);
         }
     }
     return answer;

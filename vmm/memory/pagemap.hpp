@@ -15,7 +15,7 @@ class Pagemap {
 public:
     [[nodiscard]] static Result<Pagemap> open();
 
-    /// One flag per page of `range`: present in this process's page tables now. Touches nothing.
+    /// One flag per page of `range`: held by this process's page tables now, be it in the host's swap. Touches nothing.
     [[nodiscard]] Result<std::vector<bool>> present(HvpRange range) const;
     [[nodiscard]] Result<bool> is_present(Hvp page) const;
 

@@ -93,10 +93,6 @@ void Reclaimer::run() {
 
 void Reclaimer::pass() {
     state_.stats.reclaim_passes.add();
-    {
-        const MutexLock lock(mutex_);
-        exhausted_.reset();  // every pass finds out anew
-    }
     if (!free_wanted_slots()) return;
     unsigned idle_steps = 0;
     while (state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
@@ -108,7 +104,12 @@ void Reclaimer::pass() {
         if (idle_steps == most_idle_steps) break;
         (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + idle_pause);
     }
-    if (idle_steps > 0 && state_.budget.charged() + page_bytes > state_.budget.limit()) give_up();
+    if (state_.budget.has_room()) {
+        const MutexLock lock(mutex_);
+        exhausted_.reset();
+    } else if (idle_steps > 0) {
+        give_up();
+    }
     state_.budget.announce_room();
 }
 
@@ -135,6 +136,7 @@ void Reclaimer::give_up() {
     const MutexLock lock(mutex_);
     exhausted_ = failure_.value_or(Error{"keep the machine within its memory budget", "", 0,
                                          "no tier has room left: raise --budget or add --swap file:PATH"});
+    slots_refused_ = wanted_slots_ != 0;
     wanted_slots_ = 0;
     wake_.notify_all();
 }
@@ -142,10 +144,11 @@ void Reclaimer::give_up() {
 bool Reclaimer::wait_for_slots(std::uint32_t slots) {
     const MutexLock lock(mutex_);
     wanted_slots_ = std::min(slots, state_.limbo->slots());
+    slots_refused_ = false;
     kicked_ = true;
     wake_.notify_all();
     while (wanted_slots_ != 0 && !stop_) wake_.wait(mutex_);
-    return !stop_ && !exhausted_.has_value();
+    return !stop_ && !slots_refused_;
 }
 
 bool Reclaimer::step() {
@@ -195,6 +198,7 @@ std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
     }
     std::sort(victims.begin(), victims.end());
     victims.erase(std::unique(victims.begin(), victims.end()), victims.end());
+    if (victims.size() > wanted) victims.resize(wanted);
     return evict_pages(victims, blockable).taken;
 }
 
@@ -233,8 +237,9 @@ Reclaimer::Evicted Reclaimer::evict_pages(std::span<const Hvp> pages, Blockable 
             ++result.taken;
         };
         const bridge::Bracket bracket = bridge::swap_out(space_, some, slots, outcomes, blockable, settle);
-        state_.limbo->commit(span);
-        if (bracket == bridge::Bracket::would_block) {
+        const bool nothing_moved = bracket == bridge::Bracket::would_block;
+        if (!nothing_moved || !state_.limbo->cancel(span)) state_.limbo->commit(span);
+        if (nothing_moved) {
             state_.stats.would_block.add();
             return result;
         }

@@ -41,7 +41,7 @@ public:
     [[nodiscard]] std::optional<Error> exhausted() const EXCLUDES(mutex_);
     void retry() EXCLUDES(mutex_);
 
-    /// Has the background thread pack until `slots` of limbo are free; false when it cannot.
+    /// Has the background thread pack until `slots` of limbo are free; false when it cannot. One caller at a time.
     [[nodiscard]] bool wait_for_slots(std::uint32_t slots) EXCLUDES(mutex_);
 
     // ---- steps, also for tests and benchmarks; any thread ----
@@ -95,6 +95,7 @@ private:
     bool kicked_ GUARDED_BY(mutex_) = false;
     bool stop_ GUARDED_BY(mutex_) = false;
     std::uint32_t wanted_slots_ GUARDED_BY(mutex_) = 0;
+    bool slots_refused_ GUARDED_BY(mutex_) = false;
     std::optional<Error> exhausted_ GUARDED_BY(mutex_);
     std::optional<Error> failure_ GUARDED_BY(mutex_);
     std::atomic<bool> pending_{false};

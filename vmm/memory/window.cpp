@@ -59,7 +59,10 @@ std::size_t Window::take_out(HvpRange run, Hvp staging) {
 }
 
 std::size_t Window::copy_out(HvpRange run, Hvp staging) {
-    if (uffd_->write_protect(run, WriteProtection::apply) != 0) return 0;
+    if (uffd_->write_protect(run, WriteProtection::apply) != 0) {
+        (void)uffd_->write_protect(run, WriteProtection::remove);  // it may have come part of the way
+        return 0;
+    }
     const UffdProgress copied = uffd_->copy(staging, address_of(run.first()), run.pages());
     if (copied.pages > 0) discard(HvpRange{run.first(), copied.pages});
     if (copied.pages < run.pages()) {
