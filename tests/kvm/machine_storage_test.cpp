@@ -44,6 +44,12 @@ TEST_F(MachineStorage, FullDiskStopsTheMachineAndNothingIsLost) {
     expect_to_go_on(machine);
 }
 
+TEST_F(MachineStorage, CompressionAloneThatCannotHoldTheGuestStopsTheMachine) {
+    TestMachine machine(churn(Tiers::lz4));
+    const Error error = stopped_by(machine);
+    EXPECT_NE(error.cure.find("--swap file:PATH"), std::string::npos) << error.message();
+}
+
 TEST_F(MachineStorage, FullDiskBehindCompressedMemoryStopsTheMachineAndNothingIsLost) {
     const RunOptions options = churn(Tiers::lz4_and_file);
     TestMachine machine(options);
