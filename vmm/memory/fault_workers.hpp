@@ -54,8 +54,8 @@ public:
     void set_reading(FaultReading reading) { reading_.store(reading, std::memory_order_relaxed); }
     /// Makes every parked fault happen again.
     void resume() EXCLUDES(mutex_);
-    /// A fault of that thread was read and not yet answered: it sleeps in the kernel until it is. on_served follows
-    /// every `true`, so that a caller who notes its wish first and asks then misses nothing.
+    /// A fault of that thread is being answered, queued or parked: it sleeps in the kernel until it is answered.
+    /// on_served follows every `true`, so that a caller who notes its wish first and asks then misses nothing.
     [[nodiscard]] bool is_waiting(pid_t thread) const EXCLUDES(mutex_);
 
 private:

@@ -35,6 +35,7 @@ public:
     void occupy(std::uint32_t slot, PageIndex page) {
         meta_[slot].occupant.store(static_cast<std::uint32_t>(page), std::memory_order_release);
     }
+    /// Takes occupy() back: the page was discarded while it was leaving.
     void vacate(std::uint32_t slot) { meta_[slot].occupant.store(no_page, std::memory_order_release); }
     /// Gives reserved slots back unused; false when younger ones were reserved since, and they have to be committed.
     [[nodiscard]] bool cancel(SlotSpan span) EXCLUDES(mutex_);
