@@ -36,6 +36,9 @@ Result<MappedRegion> MappedRegion::anonymous(std::size_t bytes, std::size_t alig
     const std::size_t tail = start + slack - aligned;
     auto* data = static_cast<std::byte*>(raw) + (aligned - start);
     if (tail > 0) ::munmap(data + bytes, tail);
+    // What is mapped here is used in pieces and accounted by the page: a huge page would hold memory that nobody asked
+    // for, and where a piece of it is an I/O buffer, pin what is none. Kernels without huge pages answer EINVAL.
+    if (::madvise(data, bytes, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) return fail_errno("switch off", "huge pages");
     return MappedRegion{data, bytes};
 }
 
