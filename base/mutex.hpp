@@ -15,10 +15,14 @@ namespace penumbra {
 enum class LockRank : unsigned {
     devices = 5,
     machine = 10,
+    pci = 15,
+    virtio = 20,
     fault_queue = 25,
     reclaim = 30,
     accelerator = 40,
     page_requests = 45,
+    dma = 46,
+    dma_inbox = 47,
     bridge = 50,
     table = 60,
     limbo = 70,
@@ -27,6 +31,7 @@ enum class LockRank : unsigned {
     budget = 90,
     report = 95,
     leaf = 100,
+    hold = 110,
 };
 
 /// Highest rank the calling thread holds, or 0. Used to prove that no lock is held across a fault or a callback.

@@ -11,7 +11,7 @@ namespace penumbra {
 
 enum class Plant : std::uint8_t {
     skip_ept_zap,           ///< EptTable takes a page out but leaves its entry present
-    skip_device_zap,        ///< DeviceTable leaves an entry present across an invalidation
+    skip_device_zap,        ///< a device's table leaves an entry present across an invalidation
     skip_ept_flush,         ///< one run of a batch is accounted but not taken out of the window
     skip_device_flush,      ///< the device TLB keeps a translation its table dropped
     skip_sequence_recheck,  ///< a fault installs without looking at the sequence again
@@ -22,7 +22,9 @@ enum class Plant : std::uint8_t {
     short_read,             ///< the file tier's reads come back short
     dead_worker,            ///< a fault worker leaves its loop with a fault in hand
     hold_tier,              ///< not a bug: swap-in waits until the switch is cleared
+    hold_page,              ///< not a bug: swap-in of one page waits; planted with 1 + the page's number
     skip_drain,             ///< start does not wait for accesses in flight
+    skip_io_drain,          ///< IoTable's start does not wait for pages that are held
     count
 };
 
@@ -40,6 +42,11 @@ inline std::array<std::atomic<std::int64_t>, static_cast<std::size_t>(Plant::cou
     while (now > 0 && !left.compare_exchange_weak(now, now - 1, std::memory_order_acq_rel)) {
     }
     return now != 0;
+}
+/// True when the switch was planted with 1 + `number`; counts nothing down.
+[[nodiscard]] inline bool planted_for(Plant plant, std::uint64_t number) {
+    const auto& value = detail::plants[static_cast<std::size_t>(plant)];
+    return value.load(std::memory_order_acquire) == static_cast<std::int64_t>(number) + 1;
 }
 inline void plant(Plant plant, std::int64_t times) {
     detail::plants[static_cast<std::size_t>(plant)].store(times, std::memory_order_release);
@@ -60,6 +67,7 @@ inline constexpr bool test_switches = true;
 #else
 
 [[nodiscard]] constexpr bool planted(Plant) { return false; }
+[[nodiscard]] constexpr bool planted_for(Plant, std::uint64_t) { return false; }
 inline constexpr bool test_switches = false;
 
 #endif

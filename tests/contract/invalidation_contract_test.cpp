@@ -1,6 +1,6 @@
-// One contract, three holders of translations: the device's table with its TLB, the window behind EptTable, and a table
-// with a modelled TLB that forgets nothing by itself. After start nothing answers for the range, after end installs
-// work again, and nothing outside the range changed.
+// One contract, four holders of translations: the accelerator's table with its TLB, the virtio devices' table, the
+// window behind EptTable, and a table with a modelled TLB that forgets nothing by itself. After start nothing answers
+// for the range, after end installs work again, and nothing outside the range changed.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -79,7 +79,7 @@ protected:
     bridge::Subscription subscription_;
     ScriptedSource source_;
 };
-using Subjects = testing::Types<DeviceSubject, EptSubject, ModelledSubject>;
+using Subjects = testing::Types<DeviceSubject, IoSubject, EptSubject, ModelledSubject>;
 TYPED_TEST_SUITE(InvalidationContract, Subjects);
 
 TYPED_TEST(InvalidationContract, HoldsForOnePage) { this->check({GfnRange{Gfn{7}, 1}}, Blockable::yes); }
@@ -162,6 +162,7 @@ std::uint64_t answering_after_start(Plant plant) {
 TEST(InvalidationContract, NoticesWhatIsLeftOut) {
     EXPECT_EQ(answering_after_start<DeviceSubject>(Plant::skip_device_zap), DeviceSubject::pages);
     EXPECT_EQ(answering_after_start<DeviceSubject>(Plant::skip_device_flush), DeviceSubject::pages);
+    EXPECT_EQ(answering_after_start<IoSubject>(Plant::skip_device_zap), IoSubject::pages);
     EXPECT_EQ(answering_after_start<EptSubject>(Plant::skip_ept_zap), EptSubject::pages);
 }
 

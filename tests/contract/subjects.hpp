@@ -11,6 +11,7 @@
 #include "shadow-mmu/flush/modelled_tlb.hpp"
 #include "shadow-mmu/tables/device_table.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
+#include "shadow-mmu/tables/io_table.hpp"
 #include "tests/support/fake_window.hpp"
 
 namespace penumbra::test {
@@ -43,6 +44,26 @@ private:
     mmu::DeviceTlb tlb_;
     AlwaysThere source_;
     mmu::DeviceTable table_{"device", mmu::Memslots({{GfnRange{Gfn{0}, pages}, Hvp{5000}}}), contract_arena(), tlb_};
+};
+
+/// The virtio devices' table: a page answers while it can be held.
+class IoSubject {
+public:
+    static constexpr std::uint64_t pages = 200;
+
+    [[nodiscard]] mmu::IoTable& table() { return table_; }
+    [[nodiscard]] mmu::PageSource& source() { return source_; }
+    [[nodiscard]] bool answers(Gfn gfn) { return table_.hold(gfn).has_value(); }
+
+private:
+    [[nodiscard]] static mmu::AccessCounts counts() {
+        Result<mmu::AccessCounts> made = mmu::AccessCounts::create(pages);
+        PENUMBRA_ASSERT(made.has_value(), "no memory for a test");
+        return std::move(*made);
+    }
+
+    AlwaysThere source_;
+    mmu::IoTable table_{"io", mmu::Memslots({{GfnRange{Gfn{0}, pages}, Hvp{7000}}}), contract_arena(), counts()};
 };
 
 /// The vCPUs' table: a page answers while its entry is present, or while it is in the window.

@@ -6,6 +6,7 @@
 #include "base/assert.hpp"
 #include "base/planted.hpp"
 #include "shadow-mmu/fault/fault_handler.hpp"
+#include "vmm/devices/dma/device_threads.hpp"
 
 namespace penumbra::vmm {
 
@@ -228,11 +229,18 @@ void FaultWorkers::finish(const Fault& fault) {
     std::erase_if(parked_, same_page);
 }
 
+Counter& FaultWorkers::stale_counter(const Fault& fault) {
+    Counter* counter = nullptr;
+    if (const ThreadRegister::Entry* thread = ThreadRegister::instance().find(fault.thread);
+        thread != nullptr && fault.origin == FaultOrigin::device) {
+        const bool is_loop = DeviceThread{thread->index.load(std::memory_order_relaxed)} == DeviceThread::io_loop;
+        counter = is_loop ? options_.io_stale : options_.device_stale;
+    }
+    return counter != nullptr ? *counter : ept_.counters().stale_faults;
+}
+
 void FaultWorkers::note_stale(const Fault& fault) {
-    Counter* counter = fault.origin == FaultOrigin::device && options_.device_stale != nullptr
-                           ? options_.device_stale
-                           : &ept_.counters().stale_faults;
-    counter->add();
+    stale_counter(fault).add();
     if (options_.stale == StalePolicy::fatal) {
         assertion_failed("no fault", __FILE__, __LINE__,
                          "a VMM or device thread touched guest memory through a stale entry");

@@ -36,8 +36,9 @@ struct FaultWorkersOptions {
     std::function<void(const Error&)> on_error;
     /// Called after a thread's fault was answered, with its id; on a worker's thread, must be quick.
     std::function<void(pid_t)> on_served;
-    /// Stale-fault counter of the table that a device's thread went through.
+    /// Stale-fault counters of the tables that devices' threads go through: the accelerator's, and the loops'.
     Counter* device_stale = nullptr;
+    Counter* io_stale = nullptr;
 };
 
 class FaultWorkers {
@@ -80,6 +81,7 @@ private:
     void serve(const Pending& pending);
     void finish(const bridge::Fault& fault) EXCLUDES(mutex_);
     void note_stale(const bridge::Fault& fault);
+    [[nodiscard]] Counter& stale_counter(const bridge::Fault& fault);
     void check_spurious(const bridge::Fault& fault, Gfn gfn);
 
     static constexpr std::size_t queue_limit = 4096;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "notifier-bridge/source/memory_ops.hpp"
 #include "shadow-mmu/fault/fault_handler.hpp"
+#include "vmm/devices/dma/dma_service.hpp"
 
 namespace penumbra::vmm {
 
@@ -41,6 +43,9 @@ Result<std::unique_ptr<MemorySystem>> MemorySystem::create(MemoryOptions options
     return system;
 }
 
+MemorySystem::MemorySystem(AddressLayout layout, GuestRam ram, bridge::Userfaultfd uffd)
+    : layout_(std::move(layout)), ram_(std::move(ram)), uffd_(std::move(uffd)) {}
+
 Result<> MemorySystem::build(const MemoryOptions& options) {
     PENUMBRA_TRY_ASSIGN(PageStates words, PageStates::create(layout_.pages()));
     PENUMBRA_TRY_ASSIGN(std::unique_ptr<Limbo> limbo, Limbo::create(limbo_slots(options.budget_bytes)));
@@ -62,9 +67,16 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
 
     const unsigned pool_workers = std::max(2U, options.fault_workers);
     constexpr unsigned page_request_workers = 2;
-    reclaimer_ = std::make_unique<Reclaimer>(*state_, space_, *window_);
-    PENUMBRA_TRY_ASSIGN(pager_, Pager::create(*state_, *reclaimer_, pool_workers + page_request_workers));
+    const unsigned dma_workers = options.dma ? DmaServiceOptions{}.workers : 0;
+    reclaimer_ = std::make_unique<Reclaimer>(*state_, space_, *window_, [this](Hvp page) { return in_use(page); });
+    PENUMBRA_TRY_ASSIGN(pager_, Pager::create(*state_, *reclaimer_, pool_workers + page_request_workers + dma_workers));
     window_source_.emplace(*ept_, *pager_);
+    PENUMBRA_TRY(build_workers(options, pool_workers));
+    if (options.dma) build_dma(options);
+    return {};
+}
+
+Result<> MemorySystem::build_workers(const MemoryOptions& options, unsigned pool_workers) {
     PENUMBRA_TRY_ASSIGN(Pagemap pagemap, Pagemap::open());
     FaultWorkersOptions workers;
     workers.pool = pool_workers;
@@ -76,8 +88,21 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
     workers.on_error = options.on_error;
     workers.on_served = options.on_served;
     workers.device_stale = device_table_ ? &device_table_->counters().stale_faults : nullptr;
+    workers.io_stale = io_table_ ? &io_table_->counters().stale_faults : nullptr;
     workers_ = std::make_unique<FaultWorkers>(uffd_, *ept_, *pager_, *state_, std::move(pagemap), std::move(workers));
     return {};
+}
+
+void MemorySystem::build_dma(const MemoryOptions& options) {
+    DmaServiceOptions dma;
+    dma.is_slow = [this](Hvp page) {
+        if (ept_->present(*ept_->memslots().to_guest(page))) return false;
+        return pager_->is_slow(page) || !state_->budget.has_room();
+    };
+    dma.on_error = [this, on_error = options.on_error](const Error& error) {
+        if (on_error && !state_->stopping.load(std::memory_order_acquire)) on_error(error);
+    };
+    dma_ = std::make_unique<DmaService>(*io_table_, *ept_, *pager_, std::move(dma));
 }
 
 Result<> MemorySystem::build_tables(const MemoryOptions& options) {
@@ -91,6 +116,12 @@ Result<> MemorySystem::build_tables(const MemoryOptions& options) {
         device_table_.emplace("accelerator", slots, std::move(device_nodes), device_tlb_);
         subscriptions_.push_back(space_.subscribe(*device_table_));
     }
+    if (options.dma) {
+        PENUMBRA_TRY_ASSIGN(mmu::NodeArena io_nodes, mmu::NodeArena::create(nodes));
+        PENUMBRA_TRY_ASSIGN(mmu::AccessCounts counts, mmu::AccessCounts::create(slots.pages()));
+        io_table_.emplace("io", slots, std::move(io_nodes), std::move(counts));
+        subscriptions_.push_back(space_.subscribe(*io_table_));
+    }
     return {};
 }
 
@@ -101,6 +132,8 @@ MemorySystem::~MemorySystem() {
 
 void MemorySystem::stop_paging() {
     state_->stopping.store(true, std::memory_order_seq_cst);
+    // First: an invalidation, and with it the reclaimer, may be waiting for a page that was granted and not looked at.
+    if (dma_) dma_->stop();
     if (workers_) workers_->stop();
     if (reclaimer_) reclaimer_->stop();
 }
@@ -163,6 +196,12 @@ void MemorySystem::discard_everything() {
 void MemorySystem::retry() {
     reclaimer_->retry();
     workers_->resume();
+    if (dma_) dma_->resume();
+}
+
+std::uint64_t MemorySystem::pages_under_long_io() const {
+    constexpr std::chrono::milliseconds long_time{100};
+    return io_table_ ? io_table_->pages_held_longer_than(long_time) : 0;
 }
 
 MemorySystem::SweepResult MemorySystem::evict_everything() {
@@ -170,13 +209,20 @@ MemorySystem::SweepResult MemorySystem::evict_everything() {
     constexpr std::uint64_t batch = 64;
     const HvpRange all = ram_.pages();
     for (std::uint64_t at = 0; at < all.pages() && !state_->stopping.load(std::memory_order_acquire);) {
+        const std::uint64_t end = std::min(at + batch, all.pages());
         std::vector<Hvp> pages;
-        for (std::uint64_t i = at; i < std::min(at + batch, all.pages()); ++i) pages.push_back(all.first() + i);
+        for (Hvp page = all.first() + at; page < all.first() + end; ++page) {
+            if (in_use(page)) {
+                ++result.kept;  // waiting for a device's I/O could take long
+            } else {
+                pages.push_back(page);
+            }
+        }
         const Reclaimer::Evicted evicted = reclaimer_->evict_pages(pages, bridge::Blockable::yes);
         result.taken += evicted.taken;
         result.kept += evicted.kept;
         result.was_out += evicted.reached - evicted.taken - evicted.kept;
-        at += evicted.reached;
+        at = evicted.reached < pages.size() ? pages[evicted.reached] - all.first() : end;
         if (evicted.reached < pages.size() && !reclaimer_->wait_for_slots(batch * 4)) break;
     }
     return result;

@@ -14,6 +14,7 @@
 #include "shadow-mmu/fault/window_source.hpp"
 #include "shadow-mmu/tables/device_table.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
+#include "shadow-mmu/tables/io_table.hpp"
 #include "vmm/boot/address_layout.hpp"
 #include "vmm/devices/guest_memory.hpp"
 #include "vmm/memory/fault_workers.hpp"
@@ -23,6 +24,8 @@
 #include "vmm/memory/window.hpp"
 
 namespace penumbra::vmm {
+
+class DmaService;
 
 struct MemoryOptions {
     std::uint64_t memory_bytes = 0;
@@ -34,6 +37,7 @@ struct MemoryOptions {
     FaultReading reading = FaultReading::follow;
     StalePolicy stale = StalePolicy::count;
     bool accelerator = false;                    ///< a device table beside the EPT table
+    bool dma = false;                            ///< an I/O table, and the service that brings its pages in
     std::function<void(const Error&)> on_error;  ///< a page cannot be supplied; any thread
     std::function<void(pid_t)> on_served;        ///< see FaultWorkersOptions
 };
@@ -51,15 +55,19 @@ public:
 
     /// Drops all content: every page reads zero afterwards. Nobody may be using the memory meanwhile.
     void discard_everything();
-    /// Tries again after an error: parked faults happen again.
+    /// Tries again after an error: parked faults happen again, devices' pages are brought in again.
     void retry();
     /// See FaultWorkers::is_waiting.
     [[nodiscard]] bool is_waiting(pid_t thread) const { return workers_->is_waiting(thread); }
     /// No page is supplied from now on; every wait inside ends. First step of taking down, before vCPUs are joined.
+    /// Devices have let go of their pages: loops stopped, I/O in flight ended, clients cancelled or destroyed.
     void stop_paging();
     /// Wakes every thread that still sleeps on a fault: it finds zero pages. After stop_paging(); vCPUs must be on
     /// their way out.
     void abandon_window();
+
+    /// Pages that could not leave the window for 100 ms or longer because a device's I/O holds them. Cheap.
+    [[nodiscard]] std::uint64_t pages_under_long_io() const;
 
     /// One sweep over all pages: each that is in the window is taken out once. Returns pages that could not be taken.
     struct SweepResult {
@@ -79,15 +87,20 @@ public:
     [[nodiscard]] bridge::AddressSpace& space() { return space_; }
     [[nodiscard]] mmu::EptTable& ept() { return *ept_; }
     [[nodiscard]] mmu::DeviceTable* device_table() { return device_table_ ? &*device_table_ : nullptr; }
+    /// Null without MemoryOptions::dma, both.
+    [[nodiscard]] mmu::IoTable* io_table() { return io_table_ ? &*io_table_ : nullptr; }
+    [[nodiscard]] DmaService* dma() { return dma_.get(); }
     [[nodiscard]] mmu::WindowSource& window_source() { return *window_source_; }
     [[nodiscard]] TakeOutMode take_out() const { return window_->mode(); }
 
 private:
-    MemorySystem(AddressLayout layout, GuestRam ram, bridge::Userfaultfd uffd)
-        : layout_(std::move(layout)), ram_(std::move(ram)), uffd_(std::move(uffd)) {}
+    MemorySystem(AddressLayout layout, GuestRam ram, bridge::Userfaultfd uffd);
 
     [[nodiscard]] Result<> build(const MemoryOptions& options);
     [[nodiscard]] Result<> build_tables(const MemoryOptions& options);
+    [[nodiscard]] Result<> build_workers(const MemoryOptions& options, unsigned pool_workers);
+    void build_dma(const MemoryOptions& options);
+    [[nodiscard]] bool in_use(Hvp page) const { return io_table_ && io_table_->in_use(page); }
     template <class Fn>
     [[nodiscard]] Result<> each_page(Gpa from, std::uint64_t bytes, mmu::FaultAccess access, Fn&& fn);
 
@@ -101,11 +114,13 @@ private:
     std::optional<mmu::EptTable> ept_;
     mmu::DeviceTlb device_tlb_;
     std::optional<mmu::DeviceTable> device_table_;
+    std::optional<mmu::IoTable> io_table_;
     std::vector<bridge::Subscription> subscriptions_;
     std::unique_ptr<Reclaimer> reclaimer_;
     std::unique_ptr<Pager> pager_;
     std::optional<mmu::WindowSource> window_source_;
     std::unique_ptr<FaultWorkers> workers_;
+    std::unique_ptr<DmaService> dma_;
 };
 
 }  // namespace penumbra::vmm

@@ -82,9 +82,9 @@ Result<> Pager::charge() {
     return {};
 }
 
-Result<> Pager::wait_while_held() const {
+Result<> Pager::wait_while_held(PageIndex page) const {
     // Only a planted switch holds a tier; the wait is a bounded nap so that clearing the switch needs no signal.
-    while (planted(Plant::hold_tier)) {
+    while (planted(Plant::hold_tier) || planted_for(Plant::hold_page, static_cast<std::uint64_t>(page))) {
         if (state_.stopping.load(std::memory_order_acquire))
             return fail("supply a page", "", "the machine is being stopped");
         Mutex mutex{LockRank::leaf};
@@ -137,7 +137,7 @@ Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
 }
 
 Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
-    PENUMBRA_TRY(wait_while_held());
+    PENUMBRA_TRY(wait_while_held(page));
     if (const auto& ahead = thread_read_ahead()) {
         if (const std::byte* bytes = ahead->find(page, word)) return hva_of(bytes);
     }

@@ -43,7 +43,7 @@ private:
     [[nodiscard]] StoreResult<> read_file(PageIndex page, PageWord word, PageBytes out);
     [[nodiscard]] std::unique_ptr<FileReader> borrow_reader() EXCLUDES(readers_mutex_);
     void return_reader(std::unique_ptr<FileReader> reader) EXCLUDES(readers_mutex_);
-    [[nodiscard]] Result<> wait_while_held() const;
+    [[nodiscard]] Result<> wait_while_held(PageIndex page) const;
     void put_word_back(PageIndex page, PageWord ticket);
 
     PagerState& state_;

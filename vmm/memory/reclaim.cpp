@@ -26,10 +26,11 @@ std::uint64_t headroom(std::uint64_t limit, std::uint64_t divisor) {
 
 }  // namespace
 
-Reclaimer::Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window)
+Reclaimer::Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window, InUse in_use)
     : state_(state),
       space_(space),
       window_(window),
+      in_use_(std::move(in_use)),
       high_water_(state.budget.limit() - headroom(state.budget.limit(), 64)),
       low_water_(state.budget.limit() - headroom(state.budget.limit(), 32)),
       pool_share_(state.budget.limit() / 2),
@@ -93,6 +94,7 @@ void Reclaimer::run() {
 
 void Reclaimer::pass() {
     state_.stats.reclaim_passes.add();
+    passed_over_.store(false, std::memory_order_relaxed);
     if (!free_wanted_slots()) return;
     unsigned idle_steps = 0;
     while (state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
@@ -107,7 +109,7 @@ void Reclaimer::pass() {
     if (state_.budget.has_room()) {
         const MutexLock lock(mutex_);
         exhausted_.reset();
-    } else if (idle_steps > 0) {
+    } else if (idle_steps > 0 && !passed_over_.load(std::memory_order_relaxed)) {  // I/O ends: who waits kicks again
         give_up();
     }
     state_.budget.announce_room();
@@ -188,7 +190,12 @@ std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
         for (std::uint64_t i = first; i < std::min(first + stride, pages); ++i) {
             const PageIndex page{static_cast<std::uint32_t>(i)};
             const PageWord word = state_.words.load(page);
+            // One slow I/O must not hold up the batch, and everybody who needs the room.
             if (word.state() != PageState::resident) continue;
+            if (in_use_(state_.page_at(page))) {
+                passed_over_.store(true, std::memory_order_relaxed);
+                continue;
+            }
             if (word.hot()) {
                 (void)state_.words.change(page, word, word.cooled());
             } else {

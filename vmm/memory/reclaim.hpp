@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -22,7 +23,10 @@ namespace penumbra::vmm {
 
 class Reclaimer {
 public:
-    Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window);
+    /// True for a page that somebody is working on and that would make its eviction wait. Any thread; quick.
+    using InUse = std::function<bool(Hvp)>;
+
+    Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window, InUse in_use);
     ~Reclaimer() { stop(); }
     Reclaimer(const Reclaimer&) = delete;
     Reclaimer& operator=(const Reclaimer&) = delete;
@@ -45,7 +49,8 @@ public:
     [[nodiscard]] bool wait_for_slots(std::uint32_t slots) EXCLUDES(mutex_);
 
     // ---- steps, also for tests and benchmarks; any thread ----
-    /// Takes up to `wanted` pages out of the window in sweep order; returns how many left.
+    /// Takes up to `wanted` pages out of the window in sweep order; returns how many left. Pages in use are passed
+    /// over.
     std::size_t evict(std::size_t wanted, bridge::Blockable blockable);
     struct Evicted {
         std::size_t reached = 0;  ///< looked at; fewer than were asked for when limbo is full
@@ -83,11 +88,13 @@ private:
     PagerState& state_;
     bridge::AddressSpace& space_;
     Window& window_;
+    const InUse in_use_;
     const std::uint64_t high_water_;
     const std::uint64_t low_water_;
     const std::uint64_t pool_share_;    // bytes the compressed tier may keep when there is a file behind it
     const std::uint64_t limbo_target_;  // pages kept in limbo as the second chance
     std::atomic<std::uint64_t> hand_{0};
+    std::atomic<bool> passed_over_{false};  // this pass met pages in use
     std::atomic<std::uint64_t> resident_floor_;
 
     mutable Mutex mutex_{LockRank::reclaim};
