@@ -1,0 +1,43 @@
+// A block device for tests.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/unique_fd.hpp"
+#include "tests/support/disk_image.hpp"
+
+namespace penumbra::test {
+
+/// A loop device over an image; its path is empty where this user may not have one.
+class LoopDevice {
+public:
+    LoopDevice(const DiskImage& image, std::uint32_t block) : file_(::open(image.path().c_str(), O_RDWR | O_CLOEXEC)) {
+        const UniqueFd control{::open("/dev/loop-control", O_RDWR | O_CLOEXEC)};
+        const int number = control ? ::ioctl(control.get(), LOOP_CTL_GET_FREE) : -1;
+        if (number < 0) return;
+        const std::string path = "/dev/loop" + std::to_string(number);
+        device_.reset(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        loop_config config{};
+        config.fd = static_cast<std::uint32_t>(file_.get());
+        config.block_size = block;
+        if (device_ && ::ioctl(device_.get(), LOOP_CONFIGURE, &config) == 0) path_ = path;
+    }
+    ~LoopDevice() {
+        if (!path_.empty()) ::ioctl(device_.get(), LOOP_CLR_FD);
+    }
+    LoopDevice(const LoopDevice&) = delete;
+    LoopDevice& operator=(const LoopDevice&) = delete;
+    [[nodiscard]] const std::string& path() const { return path_; }
+
+private:
+    UniqueFd file_;
+    UniqueFd device_;
+    std::string path_;
+};
+
+}  // namespace penumbra::test
