@@ -4,8 +4,10 @@
 
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "vmm/control/host_facts.hpp"
+#include "vmm/devices/dma/dma_service.hpp"
 
 namespace penumbra::vmm {
 
@@ -23,6 +25,7 @@ EnvironmentReport environment(Machine& machine) {
     const RunOptions& options = machine.options();
     report.kvm_flavour = name_of(kvm_flavour());
     report.backend = options.backend == Backend::kvm ? "kvm" : "host-threads";
+    report.guest = options.runs_linux() ? "linux" : "freestanding";
     report.take_out = machine.memory().take_out() == TakeOutMode::move ? "move" : "copy";
     report.cpus = options.cpus;
     report.seed = options.seed;
@@ -42,6 +45,17 @@ std::vector<TierReport> tier_reports(const PagerState& state) {
     if (state.compressed) tiers.push_back({"lz4", state.compressed->pages(), state.compressed->charged_bytes()});
     if (state.file) tiers.push_back({"file", state.file->pages(), state.file->pages() << page_shift});
     return tiers;
+}
+
+DeviceReport dma_figures(const DmaService::Stats& stats) {
+    return {"dma",
+            {{"wishes", stats.wishes},
+             {"already_present", stats.already_present},
+             {"brought_in", stats.brought_in},
+             {"retries", stats.retries},
+             {"holds", stats.holds},
+             {"io_waits", stats.io_waits},
+             {"io_waits_ns", stats.io_waits_ns}}};
 }
 
 }  // namespace
@@ -65,7 +79,8 @@ RunReport collect_report(Machine& machine) {
     report.memory.budget_bytes = state.budget.limit();
     report.memory.peak_charged_bytes = state.budget.peak();
     report.memory.io_buffer_bytes = state.file ? state.file->io_buffer_bytes() : 0;
-    report.memory.pinned_bytes = pinned_guest_bytes(report.memory.io_buffer_bytes);
+    report.memory.pinned_bytes =
+        pinned_guest_bytes(report.memory.io_buffer_bytes) + (memory.pages_under_long_io() << page_shift);
     report.pager.faults = state.stats.faults.get();
     report.pager.swapped_out_pages = state.stats.swapped_out.get();
     report.pager.swapped_in_pages = state.stats.swapped_in.get();
@@ -84,6 +99,10 @@ RunReport collect_report(Machine& machine) {
     if (memory.device_table() != nullptr) {
         report.tables.emplace_back("accelerator", table_report(memory.device_table()->counters()));
     }
+    if (memory.io_table() != nullptr) {
+        report.tables.emplace_back("io", table_report(memory.io_table()->counters()));
+        report.devices.push_back(dma_figures(memory.dma()->stats()));
+    }
     if (Accelerator* accelerator = machine.accelerator()) {
         const Accelerator::Stats stats = accelerator->stats();
         report.accelerator = {stats.commands, stats.bytes, stats.page_requests, stats.page_requests_out, 0};
@@ -95,7 +114,12 @@ RunReport collect_report(Machine& machine) {
         report.guest.min_verifications = guest->min_verifications;
         report.accelerator.mismatches = guest->accelerator_mismatches;
     }
-    report.guest.exit_status = static_cast<std::int64_t>(machine.status().exit_status.value_or(~std::uint64_t{0}));
+    for (DeviceFigures& device : machine.device_figures()) {
+        report.devices.push_back({std::move(device.device), std::move(device.numbers)});
+    }
+    const MachineStatus status = machine.status();
+    report.guest.resets = status.resets;
+    report.guest.exit_status = static_cast<std::int64_t>(status.exit_status.value_or(~std::uint64_t{0}));
     return report;
 }
 

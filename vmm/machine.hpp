@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,19 +14,16 @@
 
 #include "base/mutex.hpp"
 #include "base/thread.hpp"
-#include "vmm/boot/flat_image.hpp"
 #include "vmm/control/host_facts.hpp"
 #include "vmm/control/run_options.hpp"
 #include "vmm/devices/accelerator/accelerator.hpp"
 #include "vmm/devices/bus.hpp"
 #include "vmm/devices/guest_port.hpp"
-#include "vmm/devices/serial.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/kvm/vcpu.hpp"
 #include "vmm/kvm/vm.hpp"
+#include "vmm/machine_platform.hpp"
 #include "vmm/memory/memory_system.hpp"
-#include "vmm/payload.hpp"
-#include "vmm/touches.hpp"
 
 namespace penumbra::vmm {
 
@@ -39,22 +35,35 @@ enum class MachineState : std::uint8_t {
     ended,
 };
 
+/// What made the machine end, if the guest did.
+enum class GuestEnd : std::uint8_t {
+    none,
+    exit,       ///< through the guest port
+    power_off,  ///< by ACPI
+    reset,      ///< it wanted to start again, and was not to
+};
+
 struct MachineStatus {
     MachineState state = MachineState::prelaunch;
     bool all_parked = false;
     std::optional<Error> error;                ///< of io_error, or why the machine ended by itself
-    std::optional<std::uint64_t> exit_status;  ///< what the guest ended with
+    std::optional<std::uint64_t> exit_status;  ///< what the guest ended with; 0 for everything but an exit
+    GuestEnd guest_end = GuestEnd::none;
+    std::uint64_t resets = 0;        ///< that were done
+    std::uint64_t guest_resets = 0;  ///< that the guest asked for, done or not
 };
 
 /// See FaultReading: spinning needs a CPU to spare and the one kind of guest that it is good for.
 [[nodiscard]] FaultReading best_fault_reading(KvmFlavour flavour, GuestRing ring, unsigned cpus);
 
-class Machine final : public GuestPortListener {
+class Machine final : public GuestPortListener, public PowerListener {
 public:
-    using Print = std::function<void(std::string_view)>;
+    using Print = vmm::Print;
 
-    /// `print` takes the guest's console lines, on any thread.
-    [[nodiscard]] static Result<std::unique_ptr<Machine>> create(const RunOptions& options, Print print);
+    /// `print` takes a freestanding guest's console lines and devices' complaints, on any thread. `console` is the
+    /// user's end of a Linux guest's console, which outlives the machine; without one its lines are printed too.
+    [[nodiscard]] static Result<std::unique_ptr<Machine>> create(const RunOptions& options, Print print,
+                                                                 ConsolePeer* console = nullptr);
     ~Machine() override;
     Machine(const Machine&) = delete;
     Machine& operator=(const Machine&) = delete;
@@ -67,8 +76,10 @@ public:
     /// Power-on state with the image loaded anew. Done by the vCPUs once all are out of the guest.
     void reset();
     void end();
-    /// Asks the guest to come to its end (--time ran out).
+    /// Asks the guest to come to its end (--time ran out): a Linux guest by its power button.
     void finish_early();
+    /// Absent: this machine has none.
+    Platform::Button press_power_button() { return platform_->press_power_button(); }
 
     [[nodiscard]] MachineStatus status() const EXCLUDES(mutex_);
     /// Sleeps until `wanted` or the deadline; false at the deadline.
@@ -77,7 +88,10 @@ public:
     [[nodiscard]] MemorySystem& memory() { return *memory_; }
     [[nodiscard]] Accelerator* accelerator() { return accelerator_ ? accelerator_.get() : nullptr; }
     [[nodiscard]] const GuestPort& port() const { return *port_; }
-    [[nodiscard]] const RandomTouches* touches() const { return touches_ ? &*touches_ : nullptr; }
+    [[nodiscard]] const RandomTouches* touches() const { return platform_->touches(); }
+    /// Where the user's input goes; null: nowhere.
+    [[nodiscard]] ConsolePort* console_port() { return platform_->console_port(); }
+    [[nodiscard]] std::vector<DeviceFigures> device_figures() const;
     [[nodiscard]] const RunOptions& options() const { return options_; }
 
 private:
@@ -89,22 +103,22 @@ private:
     };
 
     Machine(const RunOptions& options, Print print) : options_(options), print_(std::move(print)) {}
-    [[nodiscard]] Result<> build();
+    [[nodiscard]] Result<> build(ConsolePeer* console);
+    [[nodiscard]] Result<> build_memory();
     [[nodiscard]] Result<> build_kvm();
-    void build_bus();
-    [[nodiscard]] Result<> load();
-    [[nodiscard]] abi::BootInfo boot_info() const;
+    [[nodiscard]] Result<> build_bus();
+    [[nodiscard]] std::vector<Vcpu*> vcpus() const;
 
     // vCPU threads
     void run_cpu(std::uint32_t index);
     [[nodiscard]] Result<> run_guest(std::uint32_t index, Vcpu::Attachment& attachment);
+    [[nodiscard]] Result<> finish_access(std::uint32_t index, Vcpu::Attachment& attachment);
     [[nodiscard]] Wish next_wish() EXCLUDES(mutex_);
     enum class Parked : std::uint8_t { may_leave, must_reset };
     [[nodiscard]] Parked stay_parked() EXCLUDES(mutex_);
-    [[nodiscard]] std::uint64_t reset_count() const EXCLUDES(mutex_);
     [[nodiscard]] Result<> handle(std::uint32_t index, const Exit& exit);
     void perform_reset();
-    void run_host_thread(std::uint32_t index);
+    [[nodiscard]] Result<> start_over();
 
     // wishes
     void set_wish(Wish wish, MachineState state) REQUIRES(mutex_);
@@ -118,24 +132,23 @@ private:
     void guest_printed(std::string_view line) override { print_(line); }
     void guest_exited(std::uint64_t status) override;
     void guest_trapped(std::uint32_t cpu, std::uint64_t vector) override;
+    void guest_powered_off() override;
+    void guest_wants_reset() override;
+    void guest_ended(GuestEnd how, std::uint64_t status) EXCLUDES(mutex_);
 
     const RunOptions options_;
     Print print_;
     std::optional<Kvm> kvm_;
-    std::optional<Payload> payload_;
     std::unique_ptr<MemorySystem> memory_;
     std::unique_ptr<Vm> vm_;
-    std::uint64_t tsc_khz_ = 1;
-    std::optional<FlatImage> image_;
-    std::optional<RandomTouches> touches_;
+    std::unique_ptr<Platform> platform_;
     std::unique_ptr<GuestPort> port_;
-    std::unique_ptr<Serial> serial_;
     std::unique_ptr<Accelerator> accelerator_;
     Bus bus_;
     std::vector<Cpu> cpus_;
 
     std::atomic<Wish> wish_{Wish::park};
-    Mutex devices_mutex_{LockRank::devices};  // held while the accelerator pauses: bounded by one page of its work
+    Mutex devices_mutex_{LockRank::devices};  // held while devices pause: bounded by what they have in flight
     mutable Mutex mutex_{LockRank::machine};
     CondVar changed_;
     MachineState state_ GUARDED_BY(mutex_) = MachineState::prelaunch;
@@ -145,6 +158,8 @@ private:
     std::uint64_t reset_count_ GUARDED_BY(mutex_) = 0;
     std::optional<Error> error_ GUARDED_BY(mutex_);
     std::optional<std::uint64_t> exit_status_ GUARDED_BY(mutex_);
+    GuestEnd guest_end_ GUARDED_BY(mutex_) = GuestEnd::none;
+    std::uint64_t guest_resets_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace penumbra::vmm

@@ -33,8 +33,12 @@ double seconds(const timeval& time) {
 
 ControlStatus MachineAdapter::status() const {
     const MachineStatus status = machine_.status();
-    return {run_state(status.state), status.all_parked, status.error ? status.error->message() : "",
-            status.exit_status};
+    return {run_state(status.state),
+            status.all_parked,
+            status.error ? status.error->message() : "",
+            status.exit_status,
+            status.guest_end == GuestEnd::reset,
+            status.guest_resets};
 }
 
 std::string MachineAdapter::report_json() {

@@ -17,6 +17,9 @@ public:
     void resume() override { machine_.resume(); }
     void reset() override { machine_.reset(); }
     void quit() override { machine_.end(); }
+    Button press_power_button() override {
+        return machine_.press_power_button() == Platform::Button::pressed ? Button::pressed : Button::absent;
+    }
     [[nodiscard]] ControlStatus status() const override;
     /// The report's outcome is "io-error: CAUSE", or, as long as there is none, the state: "running", "paused", ...
     [[nodiscard]] std::string report_json() override;

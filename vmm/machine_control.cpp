@@ -71,19 +71,21 @@ void Machine::end() {
 }
 
 void Machine::follow_with_devices() {
-    if (!accelerator_) return;
     // One caller at a time, each by what the state is now: the last one leaves the device as the machine is.
     const MutexLock devices(devices_mutex_);
     if (status().state == MachineState::running) {
-        accelerator_->resume();
+        if (accelerator_) accelerator_->resume();
+        platform_->resume();
     } else {
-        accelerator_->pause();
+        if (accelerator_) accelerator_->pause();
+        platform_->pause();
     }
 }
 
 void Machine::finish_early() {
     port_->ask_to_finish_early();
-    touches_->finish();
+    if (RandomTouches* touches = platform_->touches()) touches->finish();
+    platform_->press_power_button();
 }
 
 void Machine::page_failed(const Error& error) {
@@ -104,12 +106,27 @@ void Machine::end_with(const Error& error) {
     end();
 }
 
-void Machine::guest_exited(std::uint64_t status) {
+void Machine::guest_ended(GuestEnd how, std::uint64_t status) {
     {
         const MutexLock lock(mutex_);
+        if (state_ == MachineState::ended) return;
         exit_status_ = status;
+        guest_end_ = how;
     }
     end();
+}
+
+void Machine::guest_exited(std::uint64_t status) { guest_ended(GuestEnd::exit, status); }
+
+void Machine::guest_powered_off() { guest_ended(GuestEnd::power_off, 0); }
+
+void Machine::guest_wants_reset() {
+    if (options_.guest_os.on_reset == OnGuestReset::end) return guest_ended(GuestEnd::reset, 0);
+    {
+        const MutexLock lock(mutex_);
+        ++guest_resets_;
+    }
+    reset();
 }
 
 void Machine::guest_trapped(std::uint32_t cpu, std::uint64_t vector) {
@@ -119,7 +136,7 @@ void Machine::guest_trapped(std::uint32_t cpu, std::uint64_t vector) {
 
 MachineStatus Machine::status() const {
     const MutexLock lock(mutex_);
-    return {state_, parked_ == cpus_.size(), error_, exit_status_};
+    return {state_, parked_ == cpus_.size(), error_, exit_status_, guest_end_, reset_count_, guest_resets_};
 }
 
 bool Machine::wait_for(MachineState wanted, std::chrono::steady_clock::time_point deadline) {

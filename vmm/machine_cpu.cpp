@@ -1,9 +1,6 @@
 // The vCPU threads.
 #include <utility>
 
-#include "base/assert.hpp"
-#include "guest-images/common/churn_core.hpp"
-#include "vmm/boot/boot_state.hpp"
 #include "vmm/machine.hpp"
 
 namespace penumbra::vmm {
@@ -15,62 +12,13 @@ struct Overloaded : Fs... {
     using Fs::operator()...;
 };
 
-/// Thrown into the workload of a host thread when its machine ends: unlike a vCPU it cannot be taken out from outside.
-struct WorkloadStopped {};
-
-/// The machine that churn sees when host threads play its vCPUs: the same memory, bus and devices, no KVM.
-class HostPlatform {
-public:
-    HostPlatform(MemorySystem& memory, Bus& bus, const Payload& payload, unsigned cpu, ThreadRegister::Entry& entry,
-                 std::function<bool()> stopped)
-        : memory_(memory), bus_(bus), payload_(payload), cpu_(cpu), entry_(entry), stopped_(std::move(stopped)) {}
-
-    std::uint8_t* ram(std::uint64_t gpa) {
-        const auto page = memory_.layout().window_page_of(frame_of(Gpa{gpa}));
-        PENUMBRA_ASSERT(page.has_value(), "the workload left its memory");
-        return reinterpret_cast<std::uint8_t*>(pointer_to(memory_.window_pages().first() + *page)) +
-               page_offset(Gpa{gpa});
-    }
-    const std::uint8_t* payload(std::uint64_t page) {
-        return reinterpret_cast<const std::uint8_t*>(pointer_to(payload_.first() + page));
-    }
-    std::uint64_t mmio_read(std::uint64_t gpa) {
-        std::uint64_t value = 0;
-        outside([&] { bus_.read_mmio(Gpa{gpa}, std::as_writable_bytes(std::span{&value, 1})); });
-        return value;
-    }
-    void mmio_write(std::uint64_t gpa, std::uint64_t value) {
-        outside([&] { bus_.write_mmio(Gpa{gpa}, std::as_bytes(std::span{&value, 1})); });
-    }
-    unsigned cpu() { return cpu_; }
-    void relax() {
-        if (stopped_()) throw WorkloadStopped{};
-        __builtin_ia32_pause();
-    }
-
-private:
-    /// Device models may not fault on guest memory, whoever's thread they run on.
-    template <class Fn>
-    void outside(Fn&& fn) {
-        if (stopped_()) throw WorkloadStopped{};
-        entry_.in_guest.store(false, std::memory_order_release);
-        fn();
-        entry_.in_guest.store(true, std::memory_order_release);
-    }
-
-    MemorySystem& memory_;
-    Bus& bus_;
-    const Payload& payload_;
-    unsigned cpu_;
-    ThreadRegister::Entry& entry_;
-    std::function<bool()> stopped_;
-};
-
 }  // namespace
 
 void Machine::run_cpu(std::uint32_t index) {
-    if (options_.backend == Backend::host_threads) return run_host_thread(index);
     Cpu& cpu = cpus_[index];
+    if (!cpu.vcpu) {
+        return platform_->play(index, bus_, [this] { return wish_.load(std::memory_order_relaxed) == Wish::end; });
+    }
     cpu.thread_id.store(current_tid(), std::memory_order_seq_cst);
     Result<> result;
     if (Result<Vcpu::Attachment> attachment = cpu.vcpu->attach()) {
@@ -86,13 +34,12 @@ void Machine::run_cpu(std::uint32_t index) {
 
 Result<> Machine::run_guest(std::uint32_t index, Vcpu::Attachment& attachment) {
     Vcpu& vcpu = *cpus_[index].vcpu;
-    PENUMBRA_TRY(vcpu.set_long_mode(boot_entry(index)));
     for (;;) {
         vcpu.clear_exit_request();
-        if (wish_.load(std::memory_order_seq_cst) != Wish::run) {
-            const std::uint64_t resets_before = reset_count();
+        if (const Wish wish = wish_.load(std::memory_order_seq_cst); wish != Wish::run) {
+            if (wish == Wish::park) PENUMBRA_TRY(finish_access(index, attachment));
             if (next_wish() == Wish::end) return {};
-            if (reset_count() != resets_before) PENUMBRA_TRY(vcpu.set_long_mode(boot_entry(index)));
+            vcpu.tell_it_stood_still();
             continue;
         }
         PENUMBRA_TRY_ASSIGN(const Exit exit, attachment.run());
@@ -100,9 +47,14 @@ Result<> Machine::run_guest(std::uint32_t index, Vcpu::Attachment& attachment) {
     }
 }
 
-std::uint64_t Machine::reset_count() const {
-    const MutexLock lock(mutex_);
-    return reset_count_;
+// A parked vCPU's state is whole: the answer to its last access to a device would else find the registers of after a
+// reset. One instruction's accesses are few.
+Result<> Machine::finish_access(std::uint32_t index, Vcpu::Attachment& attachment) {
+    for (;;) {
+        PENUMBRA_TRY_ASSIGN(const Exit exit, attachment.finish_access());
+        if (std::holds_alternative<InterruptedExit>(exit)) return {};
+        PENUMBRA_TRY(handle(index, exit));
+    }
 }
 
 Machine::Wish Machine::next_wish() {
@@ -134,10 +86,8 @@ Machine::Parked Machine::stay_parked() {
 }
 
 void Machine::perform_reset() {
-    if (accelerator_) accelerator_->reset();
-    memory_->discard_everything();
-    const Result<> loaded = load();
-    if (!loaded) end_with(loaded.error());
+    const Result<> done = start_over();
+    if (!done) end_with(done.error());
     bool runs_on = false;
     {
         const MutexLock lock(mutex_);
@@ -172,11 +122,9 @@ Result<> Machine::handle(std::uint32_t index, const Exit& exit) {
                 return {};
             },
             [](const InterruptedExit&) -> Result<> { return {}; },
-            [&](const HaltExit&) -> Result<> { return fail("run on", name + " halted with no interrupt to wake it"); },
-            [&](const ShutdownExit&) -> Result<> { return fail("run on", name + " shut down (triple fault)"); },
-            [&](const InternalErrorExit& e) -> Result<> {
-                return fail("run on", name + ": KVM internal error " + std::to_string(e.suberror));
-            },
+            [&](const HaltExit&) -> Result<> { return platform_->halted(index); },
+            [&](const ShutdownExit&) -> Result<> { return platform_->shut_down(index); },
+            [&](const InternalErrorExit& e) -> Result<> { return platform_->gave_up(index, *cpus_[index].vcpu, e); },
             [&](const MemoryFaultExit&) -> Result<> {
                 return fail("run on", name + ": KVM could not reach guest memory");
             },
@@ -185,27 +133,6 @@ Result<> Machine::handle(std::uint32_t index, const Exit& exit) {
             },
         },
         exit);
-}
-
-void Machine::run_host_thread(std::uint32_t index) {
-    ThreadRegister::Entry& entry = *ThreadRegister::self();
-    HostPlatform platform(*memory_, bus_, *payload_, index, entry,
-                          [this] { return wish_.load(std::memory_order_relaxed) == Wish::end; });
-    const abi::BootInfo boot = boot_info();
-    guest::ChurnStatus status = guest::ChurnStatus::setup_error;
-    {
-        const InGuestScope in_guest(entry);
-        try {
-            status = guest::run_churn(platform, boot);
-        } catch (const WorkloadStopped&) {
-            return;
-        }
-    }
-    if (index == 0) {
-        const auto code = static_cast<std::uint64_t>(status);
-        bus_.write_mmio(Gpa{abi::guest_port_base} + static_cast<std::uint64_t>(abi::Port::exit),
-                        std::as_bytes(std::span{&code, 1}));
-    }
 }
 
 }  // namespace penumbra::vmm

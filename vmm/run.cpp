@@ -9,14 +9,15 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "vmm/collect.hpp"
 #include "vmm/control/cli.hpp"
+#include "vmm/control/console/host_console.hpp"
 #include "vmm/control/qmp/server.hpp"
 #include "vmm/control/terminal.hpp"
 #include "vmm/machine.hpp"
 #include "vmm/machine_adapter.hpp"
+#include "vmm/run_screen.hpp"
 
 namespace penumbra::vmm {
 
@@ -43,57 +44,10 @@ private:
     sigset_t set_{};
 };
 
-/// Console and progress share the terminal. Only the main thread writes, so that a reader who is slow to take our lines
-/// holds up no vCPU.
-class Screen {
-public:
-    Screen() : progress_(Progress::on(stderr)) {}
-
-    /// Any thread. Lines beyond the limit are counted instead of kept.
-    void line(std::string_view text) EXCLUDES(mutex_) {
-        const MutexLock lock(mutex_);
-        if (lines_.size() < most_lines) {
-            lines_.emplace_back(text);
-        } else {
-            ++dropped_;
-        }
-    }
-    void progress(const ProgressState& state) {
-        print_lines();
-        progress_.update(state);
-    }
-    void finish() {
-        print_lines();
-        progress_.finish();
-    }
-
-private:
-    static constexpr std::size_t most_lines = 1000;
-
-    void print_lines() EXCLUDES(mutex_) {
-        std::vector<std::string> lines;
-        std::uint64_t dropped = 0;
-        {
-            const MutexLock lock(mutex_);
-            lines.swap(lines_);
-            dropped = std::exchange(dropped_, 0);
-        }
-        if (!lines.empty()) progress_.finish();
-        for (const std::string& line : lines) std::fprintf(stderr, "%s\n", line.c_str());
-        if (dropped > 0)
-            std::fprintf(stderr, "penumbra: %llu more lines were dropped\n", static_cast<unsigned long long>(dropped));
-    }
-
-    Mutex mutex_{LockRank::report};
-    std::vector<std::string> lines_ GUARDED_BY(mutex_);
-    std::uint64_t dropped_ GUARDED_BY(mutex_) = 0;
-    Progress progress_;
-};
-
 class Run {
 public:
-    Run(Machine& machine, Screen& screen, const Signals& signals)
-        : machine_(machine), screen_(screen), signals_(signals) {}
+    Run(Machine& machine, Screen& screen, const Signals& signals, HostConsole* console)
+        : machine_(machine), screen_(screen), signals_(signals), console_(console) {}
 
     void until_the_end() {
         const std::chrono::seconds time = machine_.options().time;
@@ -105,18 +59,36 @@ public:
                 machine_.end();
                 return;
             }
-            if (signal == SIGCONT && machine_.status().state == MachineState::io_error) machine_.resume();
-            screen_.progress(collect_progress(machine_));
+            if (signal == SIGCONT) go_on();
+            show();
             tell_io_error();
-            if (time.count() == 0 || Clock::now() < soft) continue;
-            if (machine_.status().state == MachineState::io_error) return machine_.end();
-            machine_.finish_early();
+            if (time.count() != 0 && Clock::now() >= soft) time_is_over(Clock::now() - soft);
         }
     }
 
     [[nodiscard]] bool interrupted() const { return interrupted_; }
 
 private:
+    /// A Linux guest's console has the terminal to itself.
+    void show() {
+        if (console_ != nullptr) return screen_.print_lines();
+        screen_.progress(collect_progress(machine_));
+    }
+
+    void go_on() {
+        if (console_ != nullptr) console_->continued();
+        if (machine_.status().state == MachineState::io_error) machine_.resume();
+    }
+
+    void time_is_over(Clock::duration since) {
+        constexpr std::chrono::seconds power_off_patience{10};
+        if (machine_.status().state == MachineState::io_error) return machine_.end();
+        if (console_ == nullptr) return machine_.finish_early();
+        if (!asked_) machine_.finish_early();
+        asked_ = true;
+        if (since > power_off_patience) machine_.end();
+    }
+
     /// Says once per error why the machine stands still, and what makes it go on.
     void tell_io_error() {
         const MachineStatus status = machine_.status();
@@ -133,8 +105,10 @@ private:
     Machine& machine_;
     Screen& screen_;
     const Signals& signals_;
+    HostConsole* const console_;
     bool interrupted_ = false;
     bool told_ = false;
+    bool asked_ = false;
 };
 
 double seconds(const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; }
@@ -152,7 +126,14 @@ void judge(RunReport& report, const MachineStatus& status, bool interrupted) {
         report.outcome = "mismatch: guest memory is pinned";
     } else if (std::any_of(report.tables.begin(), report.tables.end(), stale)) {
         report.outcome = "mismatch: a stale table entry was used";
+    } else if (status.guest_end == GuestEnd::reset) {
+        report.outcome = "reset";
     }
+}
+
+int bad_use(const Error& error) {
+    print_error(error);
+    return static_cast<int>(ExitStatus::bad_use);
 }
 
 int finish(const RunOptions& options, const RunReport& report) {
@@ -162,8 +143,39 @@ int finish(const RunOptions& options, const RunReport& report) {
             return static_cast<int>(ExitStatus::failed_check);
         }
     }
-    std::fputs(closing_table(report, colour_for(stdout)).c_str(), stdout);
-    return static_cast<int>(report.outcome == "ok" ? ExitStatus::good : ExitStatus::failed_check);
+    // Standard output is a Linux guest's console: whoever reads it expects nothing else there.
+    if (!options.runs_linux()) {
+        std::fputs(closing_table(report, colour_for(stdout)).c_str(), stdout);
+    } else if (report.outcome.starts_with("mismatch")) {
+        std::fprintf(stderr, "penumbra: %s\n", report.outcome.c_str());
+    }
+    return static_cast<int>(went_well(report) ? ExitStatus::good : ExitStatus::failed_check);
+}
+
+/// Ends the console's thread, and with it the last use of the machine's port.
+void close_console(HostConsole* console) {
+    if (console == nullptr) return;
+    constexpr std::chrono::seconds patience{2};
+    if (const std::uint64_t lost = console->end(patience); lost > 0) {
+        std::fprintf(stderr, "penumbra: %llu bytes of the guest's console were lost: nobody took them\n",
+                     static_cast<unsigned long long>(lost));
+    }
+}
+
+/// The user pressed the key that ends the run: as if by SIGINT, on whatever thread.
+void send_interrupt() { ::kill(::getpid(), SIGINT); }
+
+RunReport report_of(Machine& machine, Clock::time_point begin) {
+    RunReport report = collect_report(machine);
+    report.elapsed_s = std::chrono::duration<double>(Clock::now() - begin).count();
+    return report;
+}
+
+void add_cpu_time(RunReport& report) {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    report.cpu_user_s = seconds(usage.ru_utime);
+    report.cpu_system_s = seconds(usage.ru_stime);
 }
 
 }  // namespace
@@ -172,37 +184,42 @@ int run_machine(const RunOptions& options) {
     const ThreadRoleScope role(ThreadRole::vmm);
     const Signals signals;
     Screen screen;
+    std::unique_ptr<HostConsole> console;
+    if (options.runs_linux()) {
+        Result<std::unique_ptr<HostConsole>> made = HostConsole::create({STDIN_FILENO, STDOUT_FILENO, send_interrupt});
+        if (!made) return bad_use(made.error());
+        console = std::move(*made);
+    }
     Result<std::unique_ptr<Machine>> machine =
-        Machine::create(options, [&](std::string_view line) { screen.line(line); });
+        Machine::create(options, [&](std::string_view line) { screen.line(line); }, console.get());
     if (!machine) {
-        print_error(machine.error());
-        return static_cast<int>(ExitStatus::bad_use);
+        console.reset();
+        return bad_use(machine.error());
     }
     const auto begin = Clock::now();
-    if (const Result<> started = (*machine)->start(); !started) {
-        print_error(started.error());
-        return static_cast<int>(ExitStatus::bad_use);
-    }
     MachineAdapter control(**machine, begin);
     Result<std::unique_ptr<QmpServer>> server;
-    if (!options.qmp_path.empty()) server = QmpServer::start(options.qmp_path, control);
-    if (!server) {
-        print_error(server.error());
-        return static_cast<int>(ExitStatus::bad_use);
+    Result<> started = (*machine)->start();
+    if (started && !options.qmp_path.empty()) {
+        server = QmpServer::start(options.qmp_path, control);
+        if (!server) started = std::unexpected{server.error()};
     }
-    Run run(**machine, screen, signals);
+    if (!started) {
+        machine->reset();
+        console.reset();
+        return bad_use(started.error());
+    }
+    if (console && (*machine)->console_port() != nullptr) console->connect(*(*machine)->console_port());
+
+    Run run(**machine, screen, signals, console.get());
     run.until_the_end();
     server->reset();
+    close_console(console.get());
     screen.finish();
-
-    RunReport report = collect_report(**machine);
-    report.elapsed_s = std::chrono::duration<double>(Clock::now() - begin).count();
+    RunReport report = report_of(**machine, begin);
     const MachineStatus status = (*machine)->status();
     machine->reset();
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    report.cpu_user_s = seconds(usage.ru_utime);
-    report.cpu_system_s = seconds(usage.ru_stime);
+    add_cpu_time(report);
     judge(report, status, run.interrupted());
     if (status.error && report.outcome != "interrupted") print_error(*status.error);
     return finish(options, report);

@@ -16,7 +16,7 @@ using PathChecksTest = RunOptionsTest;
 TEST_F(PathChecksTest, ImagesThatCannotBeReadAreRefused) {
     std::ofstream{at("empty")};
     ASSERT_EQ(::mkfifo(at("pipe").c_str(), 0600), 0);
-    expect_refused([](RunOptions& o) { o.image.clear(); }, "no --image");
+    expect_refused([](RunOptions& o) { o.image.clear(); }, "no --kernel or --image");
     expect_refused([this](RunOptions& o) { o.image = at("missing"); }, "No such file");
     expect_refused([this](RunOptions& o) { o.image = folder_; }, "Is a directory");
     expect_refused([this](RunOptions& o) { o.image = at("empty"); }, "empty");

@@ -18,6 +18,10 @@ public:
     void resume() override { set(resumed_state); }
     void reset() override { resets.fetch_add(1); }
     void quit() override { set(RunState::shutdown); }
+    Button press_power_button() override {
+        presses.fetch_add(1);
+        return button;
+    }
     [[nodiscard]] ControlStatus status() const override {
         const MutexLock lock(mutex_);
         return status_;
@@ -57,6 +61,8 @@ public:
     }
 
     std::atomic<int> resets{0};
+    std::atomic<int> presses{0};
+    Button button = Button::pressed;             ///< set before the test begins
     RunState resumed_state = RunState::running;  ///< what comes of resume(); set before the test begins
 
 private:

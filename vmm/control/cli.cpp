@@ -16,6 +16,7 @@ namespace {
 constexpr auto general_footer = R"(
 Examples:
   penumbra doctor
+  penumbra run --kernel vmlinuz --initrd initrd.img --append console=ttyS0
   penumbra run --image GUEST --memory 1G --budget 256M --swap lz4 --swap file:/var/tmp/guest.swap
 
 Exit status: 0 good, 1 failed check, 2 bad use.)";
@@ -24,13 +25,17 @@ constexpr auto run_footer = R"(
 SIZE is a whole number of bytes, or one with K, M or G (powers of two).
 Memory above the budget goes to the swap tiers: lz4 first, then the file. The file must be new or empty.
 
+A Linux guest's first serial port (ttyS0) is this terminal, raw: Ctrl-A x ends the run, Ctrl-A a sends Ctrl-A.
+
 Examples:
+  penumbra run --kernel vmlinuz --initrd initrd.img --append console=ttyS0 --cpus 2 --memory 512M
+  penumbra run --kernel vmlinuz --append "console=ttyS0 root=/dev/vda1" --disk root.img --budget 256M --swap lz4
   penumbra run --image GUEST --time 30
   penumbra run --image GUEST --memory 1G --budget 600M --swap lz4 --json report.json
   penumbra run --image GUEST --memory 4G --budget 512M --cpus 2 --swap lz4 --swap file:/var/tmp/guest.swap --accel
   penumbra run --host-threads --memory 256M --budget 64M --swap file:/var/tmp/guest.swap
 
-Exit status: 0 all checks held, 1 a check failed, 2 bad use (nothing was started).)";
+Exit status: 0 all checks held and the guest ended the run, 1 not so, 2 bad use (nothing was started).)";
 
 constexpr auto doctor_footer = R"(
 Examples:

@@ -32,6 +32,8 @@ struct ControlStatus {
     bool all_parked = false;                   ///< every vCPU is out of the guest
     std::string error;                         ///< of io_error, or why the machine ended by itself; else empty
     std::optional<std::uint64_t> exit_status;  ///< what the guest ended with
+    bool ended_by_reset = false;               ///< the guest wanted to start again, and was not to
+    std::uint64_t guest_resets = 0;            ///< how often the guest had itself started again
 };
 
 /// Pages of one sweep over all guest memory.
@@ -52,6 +54,9 @@ public:
     /// Asks for the power-on state; the vCPUs bring it about.
     virtual void reset() = 0;
     virtual void quit() = 0;
+    enum class Button : std::uint8_t { absent, pressed };
+    /// Asks the guest to turn itself off. Absent: this machine has no power button.
+    virtual Button press_power_button() = 0;
     [[nodiscard]] virtual ControlStatus status() const = 0;
     /// The run report of this moment: the JSON text of one object.
     [[nodiscard]] virtual std::string report_json() = 0;

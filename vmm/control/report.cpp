@@ -68,7 +68,8 @@ json::array tiers_json(const RunReport& report) {
 json::object environment_json(const EnvironmentReport& environment) {
     return {{"kernel", environment.kernel},   {"kvm_flavour", environment.kvm_flavour},
             {"backend", environment.backend}, {"take_out", environment.take_out},
-            {"cpus", environment.cpus},       {"seed", environment.seed}};
+            {"guest", environment.guest},     {"cpus", environment.cpus},
+            {"seed", environment.seed}};
 }
 
 json::object memory_json(const MemoryReport& memory) {
@@ -87,11 +88,22 @@ json::object accelerator_json(const AcceleratorReport& accelerator) {
             {"mismatches", accelerator.mismatches}};
 }
 
+json::object devices_json(const RunReport& report) {
+    json::object devices;
+    for (const DeviceReport& device : report.devices) {
+        json::object numbers;
+        for (const auto& [name, number] : device.numbers) numbers[name] = number;
+        devices[device.name] = std::move(numbers);
+    }
+    return devices;
+}
+
 json::object guest_json(const GuestReport& guest) {
     return {{"pages_verified", guest.pages_verified},
             {"mismatches", guest.mismatches},
             {"passes", guest.passes},
             {"min_verifications", guest.min_verifications},
+            {"resets", guest.resets},
             {"exit_status", guest.exit_status}};
 }
 
@@ -135,6 +147,7 @@ std::string to_json(const RunReport& report) {
                             {"bridge", bridge_json(report)},
                             {"tables", tables_json(report)},
                             {"accelerator", accelerator_json(report.accelerator)},
+                            {"devices", devices_json(report)},
                             {"guest", guest_json(report.guest)},
                             {"elapsed_s", rounded_to_milli(report.elapsed_s)},
                             {"cpu_user_s", rounded_to_milli(report.cpu_user_s)},

@@ -69,13 +69,21 @@ struct GuestReport {
     std::uint64_t mismatches = 0;
     std::uint64_t passes = 0;
     std::uint64_t min_verifications = 0;  ///< of the page checked least often
+    std::uint64_t resets = 0;
     std::int64_t exit_status = 0;
+};
+
+/// Named numbers of one device.
+struct DeviceReport {
+    std::string name;
+    std::vector<std::pair<std::string, std::uint64_t>> numbers;
 };
 
 struct EnvironmentReport {
     std::string kernel;
     std::string kvm_flavour;
     std::string backend;   ///< "kvm" or "host-threads"
+    std::string guest;     ///< "freestanding" or "linux"
     std::string take_out;  ///< "move" or "copy"
     unsigned cpus = 0;
     std::uint64_t seed = 0;
@@ -83,7 +91,9 @@ struct EnvironmentReport {
 
 struct RunReport {
     std::string version{penumbra_version};
-    std::string outcome = "ok";  ///< "ok", "mismatch", "interrupted" or "io-error: CAUSE"
+    /// "ok"; "reset": a Linux guest wanted to start again and was not to; "mismatch", "interrupted" or "io-error:
+    /// CAUSE"
+    std::string outcome = "ok";
     EnvironmentReport environment;
     MemoryReport memory;
     PagerReport pager;
@@ -92,11 +102,16 @@ struct RunReport {
     std::uint64_t batches = 0;
     std::vector<std::pair<std::string, TableReport>> tables;
     AcceleratorReport accelerator;
+    std::vector<DeviceReport> devices;
     GuestReport guest;
     double elapsed_s = 0;
     double cpu_user_s = 0;
     double cpu_system_s = 0;
 };
+
+[[nodiscard]] inline bool went_well(const RunReport& report) {
+    return report.outcome == "ok" || report.outcome == "reset";
+}
 
 /// The contract's JSON, indented, keys in a fixed order, with a newline at the end.
 [[nodiscard]] std::string to_json(const RunReport& report);

@@ -98,7 +98,7 @@ std::string closing_table(const RunReport& report, Colour colour) {
     lines.title("run");
     lines.row("time", fmt::format("{:.1f} s ({:.1f} s user, {:.1f} s system)", report.elapsed_s, report.cpu_user_s,
                                   report.cpu_system_s));
-    lines.row("outcome", painted(one_line(report.outcome), report.outcome == "ok" ? Paint::good : Paint::bad, colour));
+    lines.row("outcome", painted(one_line(report.outcome), went_well(report) ? Paint::good : Paint::bad, colour));
     return lines.take();
 }
 

@@ -70,8 +70,13 @@ Result<> check_swap(const RunOptions& options, std::vector<std::string>& notes) 
 }
 
 Result<> check_inputs(RunOptions& options) {
+    if (options.runs_linux()) {
+        PENUMBRA_TRY(complete_linux(options.guest_os));
+        return check_linux(options.guest_os);
+    }
     if (options.image.empty() && options.backend == Backend::kvm) {
-        return fail("run", "without a guest: no --image was given", "add --image FILE, or --host-threads");
+        return fail("run", "without a guest: no --kernel or --image was given",
+                    "add --kernel FILE or --image FILE, or --host-threads");
     }
     if (!options.image.empty()) PENUMBRA_TRY(check_readable_file("read the image", options.image));
     for (const std::string& path : options.payload) PENUMBRA_TRY(check_readable_file("read the payload", path));
@@ -85,7 +90,10 @@ Result<> check_inputs(RunOptions& options) {
 /// What Penumbra writes must not be what it reads, nor two outputs one file.
 Result<> check_outputs_apart(const RunOptions& options) {
     std::vector<std::string> taken = options.payload;
-    if (!options.image.empty()) taken.push_back(options.image);
+    for (const std::string& path : {options.image, options.guest_os.kernel, options.guest_os.initrd}) {
+        if (!path.empty()) taken.push_back(path);
+    }
+    for (const DiskChoice& choice : options.guest_os.disks) taken.push_back(choice.disk.path);
     std::vector<std::string> outputs;
     for (const SwapTier& tier : options.swap) {
         if (tier.kind == SwapKind::file) outputs.push_back(tier.path);
@@ -121,7 +129,7 @@ Result<ValidatedRun> validate(RunOptions options) {
     if (!options.json_path.empty()) PENUMBRA_TRY(check_report_path(options.json_path));
     if (!options.qmp_path.empty()) PENUMBRA_TRY(check_socket_path(options.qmp_path));
     PENUMBRA_TRY(check_outputs_apart(options));
-    if (options.passes == 0 && options.time.count() == 0) options.passes = 1;
+    if (!options.runs_linux() && options.passes == 0 && options.time.count() == 0) options.passes = 1;
     return ValidatedRun{std::move(options), std::move(notes)};
 }
 

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 
 namespace penumbra::vmm {
@@ -64,6 +65,57 @@ Result<> take_names(RunOptions& options, const RunArguments& arguments) {
     return {};
 }
 
+struct Given {
+    const char* name;
+    bool given;
+};
+
+Result<> refuse_all(std::initializer_list<Given> options, const char* belongs_to) {
+    for (const Given& option : options) {
+        if (option.given) {
+            return fail("use", fmt::format("{} here: it belongs to {}", option.name, belongs_to), "leave it out");
+        }
+    }
+    return {};
+}
+
+/// Two kinds of guests, each with options of its own.
+Result<> take_guest(RunOptions& options, const RunArguments& arguments) {
+    LinuxOptions& os = options.guest_os;
+    os.kernel = arguments.kernel;
+    for (const std::string& word : arguments.disk) {
+        PENUMBRA_TRY_ASSIGN(DiskChoice disk, parse_disk(word));
+        os.disks.push_back(std::move(disk));
+    }
+    if (!options.runs_linux()) {
+        return refuse_all({{"--initrd", !arguments.initrd.empty()},
+                           {"--append", !arguments.append.empty()},
+                           {"--loader", !arguments.loader.empty()},
+                           {"--net", !arguments.net.empty()},
+                           {"--virtio-console", arguments.virtio_console},
+                           {"--no-reboot", arguments.no_reboot}},
+                          "Linux guests (--kernel FILE)");
+    }
+    PENUMBRA_TRY(refuse_all({{"--image", !arguments.image.empty()},
+                             {"--host-threads", arguments.host_threads},
+                             {"--payload", !arguments.payload.empty()},
+                             {"--seed", !arguments.seed.empty()},
+                             {"--ring", !arguments.ring.empty()},
+                             {"--passes", !arguments.passes.empty()}},
+                            "freestanding guests (--image FILE)"));
+    for (const std::string& word : arguments.net) {
+        PENUMBRA_TRY_ASSIGN(NetChoice net, parse_net(word));
+        os.nets.push_back(std::move(net));
+    }
+    os.initrd = arguments.initrd;
+    os.append = arguments.append;
+    os.loader = arguments.loader;
+    os.virtio_console = arguments.virtio_console;
+    if (arguments.no_reboot) os.on_reset = OnGuestReset::end;
+    options.memory_bytes = linux_memory_bytes;
+    return {};
+}
+
 /// An option that was given as '' would otherwise look as if it had not been given.
 void refuse_empty(CLI::Option* option) {
     option->check([](const std::string& text) { return std::string{text.empty() ? "the value is empty" : ""}; });
@@ -96,6 +148,7 @@ Result<RunOptions> parse_run_options(const RunArguments& arguments) {
     if (arguments.host_threads) options.backend = Backend::host_threads;
     if (arguments.copy_only) options.take_out = TakeOutMode::copy;
 
+    PENUMBRA_TRY(take_guest(options, arguments));
     PENUMBRA_TRY(take_size(options.memory_bytes, "--memory", arguments.memory));
     options.budget_bytes = options.memory_bytes;
     PENUMBRA_TRY(take_size(options.budget_bytes, "--budget", arguments.budget));
@@ -122,8 +175,22 @@ void declare_run_options(CLI::App& command, RunArguments& into) {
         CLI::Option* option = command.add_option(name, target, help)->type_name(kind)->allow_extra_args(false);
         refuse_empty(option);
     };
-    word("--image", into.image, "Guest image to boot; needed unless --host-threads", "FILE");
-    word("--memory", into.memory, "Guest memory (default 1G; from 16M to 64G)", "SIZE");
+    word("--kernel", into.kernel, "Linux kernel to boot: vmlinuz (bzImage) or vmlinux (ELF)", "FILE");
+    word("--initrd", into.initrd, "The kernel's initial RAM disk", "FILE");
+    word("--append", into.append, "The kernel's command line", "TEXT");
+    words("--disk", into.disk, "Disk image or block device for Linux, as PATH[,readonly][,direct][,mmio]; repeatable",
+          "DISK");
+    word("--loader", into.loader,
+         "Folder of the loader that starts a disk's newest kernel where no --kernel is given (default: as installed)",
+         "DIR");
+    words("--net", into.net,
+          "Network for Linux: user[,hostfwd=tcp|udp:[ADDR]:PORT-[ADDR]:PORT][,restrict] or tap:NAME, then "
+          "[,mac=MAC][,mmio]; repeatable",
+          "NET");
+    command.add_flag("--virtio-console", into.virtio_console, "Add a virtio console (hvc0), which then gets the input");
+    command.add_flag("--no-reboot", into.no_reboot, "End the run, with success, where Linux would start again");
+    word("--image", into.image, "Freestanding guest image to boot; needed unless --kernel or --host-threads", "FILE");
+    word("--memory", into.memory, "Guest memory (default 1G, for Linux 512M; from 16M to 64G)", "SIZE");
     word("--budget", into.budget, "Host RAM the guest may occupy, whatever state its pages are in (default: --memory)",
          "SIZE");
     word("--cpus", into.cpus, "Virtual CPUs (default 1; at most 64)", "N");
@@ -135,7 +202,8 @@ void declare_run_options(CLI::App& command, RunArguments& into) {
     word("--ring", into.ring, "Privilege ring of the guest's work: 0 or 3 (default 3)", "RING");
     word("--passes", into.passes, "Stop after the guest checked all its memory N times (default 1 without --time)",
          "N");
-    word("--time", into.time, "Stop after S seconds; 0 means no limit (default 0)", "S");
+    word("--time", into.time, "Stop after S seconds (Linux: press its power button); 0 means no limit (default 0)",
+         "S");
     word("--fault-workers", into.fault_workers, "Threads that serve page faults (default 2; at most 32)", "N");
     command.add_flag("--no-uffd-move", into.copy_only, "Take pages out by copying, as on kernels without UFFDIO_MOVE");
     command.add_flag("--host-threads", into.host_threads, "Run the workload on threads of this process, without KVM");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "vmm/control/linux_options.hpp"
 #include "vmm/control/size_text.hpp"
 #include "vmm/memory/window.hpp"
 
@@ -33,8 +34,9 @@ enum class StaleFaults : std::uint8_t { count, fatal };
 
 /// Sizes in bytes. Paths as given.
 struct RunOptions {
-    std::string image;                 ///< may be empty with Backend::host_threads
-    std::vector<std::string> payload;  ///< files whose bytes fill guest memory; validate() never leaves it empty
+    std::string image;                 ///< may be empty with Backend::host_threads; and is for Linux guests
+    LinuxOptions guest_os;             ///< empty for freestanding guests
+    std::vector<std::string> payload;  ///< files whose bytes fill a freestanding guest's memory; not empty then
     std::uint64_t memory_bytes = gib;
     std::uint64_t budget_bytes = gib;
     std::vector<SwapTier> swap;  ///< at most one of each kind, in the order of SwapKind
@@ -52,12 +54,16 @@ struct RunOptions {
     std::string qmp_path;   ///< of the control socket; empty: none
 
     [[nodiscard]] bool swaps_to(SwapKind kind) const;
+    [[nodiscard]] bool runs_linux() const { return !guest_os.empty(); }
 };
 
 /// The words of the command line, not yet understood.
 struct RunArguments {
     std::string image, memory, budget, cpus, json, time, seed, ring, passes, fault_workers, qmp, stale_faults;
-    std::vector<std::string> swap, payload;
+    std::string kernel, initrd, append, loader;
+    std::vector<std::string> swap, payload, disk, net;
+    bool virtio_console = false;
+    bool no_reboot = false;
     bool accelerator = false;
     bool copy_only = false;
     bool host_threads = false;
@@ -77,6 +83,7 @@ struct ValidatedRun {
     std::vector<std::string> notes;  ///< one line each for the user: what was changed, what may go wrong
 };
 
+inline constexpr std::uint64_t linux_memory_bytes = 512 * mib;  ///< unless the user says otherwise
 inline constexpr std::uint64_t least_memory_bytes = 16 * mib;
 inline constexpr std::uint64_t most_memory_bytes = 64 * gib;
 inline constexpr unsigned most_cpus = 64;

@@ -75,6 +75,46 @@ Result<> Vcpu::set_long_mode(const LongModeEntry& entry) {
     return set_registers(registers);
 }
 
+// Every field that the entry's form names; what KVM's reset left elsewhere stays (CR0.NW and CD go: caches are on).
+Result<> Vcpu::set_protected_mode(const ProtectedModeEntry& entry) {
+    kvm_sregs state{};
+    if (ioctl_retry(fd_.get(), KVM_GET_SREGS, &state) < 0) return fail_errno("read the system registers of a vCPU");
+    const auto flat = [](std::uint8_t type) {
+        kvm_segment segment = flat_segment(type == type_code ? 0x08 : 0x10, type);
+        segment.l = 0;
+        segment.db = 1;
+        return segment;
+    };
+    state.cs = flat(type_code);
+    state.ds = state.es = state.fs = state.gs = state.ss = flat(type_data);
+    state.tr = {};
+    state.tr.type = type_tss;
+    state.tr.limit = 0x67;
+    state.tr.present = 1;
+    state.ldt = {};
+    state.ldt.unusable = 1;
+    state.gdt = {};
+    state.idt = {};
+    state.cr0 = cr0_pe | cr0_et;
+    state.cr2 = state.cr3 = state.cr4 = state.cr8 = 0;
+    state.efer = 0;
+    if (ioctl_retry(fd_.get(), KVM_SET_SREGS, &state) < 0) return fail_errno("put a vCPU into protected mode");
+    Registers registers{};
+    registers.rip = entry.instruction.value();
+    registers.rbx = entry.ebx;
+    return set_registers(registers);
+}
+
+Result<> Vcpu::power_on() {
+    PENUMBRA_ASSERT(power_on_.has_value(), "only a platform's vCPUs are put back to power-on");
+    return power_on_->restore(fd_.get());
+}
+
+void Vcpu::tell_it_stood_still() {
+    // EINVAL: this guest does not use the clock.
+    (void)ioctl_retry(fd_.get(), KVM_KVMCLOCK_CTRL, 0);
+}
+
 Result<Registers> Vcpu::registers() const {
     kvm_regs r{};
     if (ioctl_retry(fd_.get(), KVM_GET_REGS, &r) < 0) return fail_errno("read the registers of a vCPU");

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cerrno>
+#include <memory>
+#include <span>
 #include <utility>
 
 #include "vmm/kvm/ioctl.hpp"
@@ -40,14 +42,26 @@ std::string cure_for_open(int error_number) {
     }
 }
 
-Result<std::vector<std::byte>> read_cpuid(int fd) {
-    std::vector<std::byte> bytes(sizeof(kvm_layout::CpuidTable));
-    auto* table = reinterpret_cast<kvm_layout::CpuidTable*>(bytes.data());
+Result<CpuidLeaves> read_cpuid(int fd) {
+    auto table = std::make_unique<kvm_layout::CpuidTable>();
     table->header.entries = static_cast<std::uint32_t>(table->entries.size());
-    if (ioctl_retry(fd, kvm_layout::get_supported_cpuid, table) < 0) {
+    if (ioctl_retry(fd, kvm_layout::get_supported_cpuid, table.get()) < 0) {
         return fail_errno("read the CPUID leaves that KVM supports");
     }
-    return bytes;
+    CpuidLeaves leaves;
+    for (const kvm_cpuid_entry2& e : std::span(table->entries).first(table->header.entries)) {
+        const bool by_index = (e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0;
+        leaves.push_back({e.function, e.index, by_index, e.eax, e.ebx, e.ecx, e.edx});
+    }
+    return leaves;
+}
+
+Result<std::vector<std::uint32_t>> read_msr_list(int fd) {
+    auto list = std::make_unique<kvm_layout::MsrList>();
+    list->entries = static_cast<std::uint32_t>(list->indices.size());
+    if (ioctl_retry(fd, kvm_layout::get_msr_list, list.get()) < 0) return fail_errno("list the registers of a vCPU");
+    const auto known = std::span(list->indices).first(list->entries);
+    return std::vector<std::uint32_t>(known.begin(), known.end());
 }
 
 }  // namespace
@@ -71,6 +85,7 @@ Result<Kvm> Kvm::open(const std::string& path) {
     if (run_area < 0) return fail_errno("learn the size of a vCPU's run area from", path);
     kvm.run_area_bytes_ = static_cast<std::size_t>(run_area);
     PENUMBRA_TRY_ASSIGN(kvm.cpuid_, read_cpuid(kvm.fd_.get()));
+    PENUMBRA_TRY_ASSIGN(kvm.msrs_, read_msr_list(kvm.fd_.get()));
     return kvm;
 }
 

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "vmm/kvm/cpuid.hpp"
 
 namespace penumbra::vmm {
 
@@ -21,15 +23,18 @@ public:
     [[nodiscard]] Result<UniqueFd> create_vm() const;
     /// Size of the area that each vCPU shares with KVM.
     [[nodiscard]] std::size_t run_area_bytes() const { return run_area_bytes_; }
-    /// The CPUID leaves this host can give a guest, in KVM's own form.
-    [[nodiscard]] const std::vector<std::byte>& cpuid() const { return cpuid_; }
+    /// The CPUID leaves this host can give a guest.
+    [[nodiscard]] const CpuidLeaves& cpuid() const { return cpuid_; }
+    /// The model-specific registers that make up a vCPU's state here.
+    [[nodiscard]] const std::vector<std::uint32_t>& msrs() const { return msrs_; }
 
 private:
     Kvm() = default;
 
     UniqueFd fd_;
     std::size_t run_area_bytes_ = 0;
-    std::vector<std::byte> cpuid_;
+    CpuidLeaves cpuid_;
+    std::vector<std::uint32_t> msrs_;
 };
 
 }  // namespace penumbra::vmm

@@ -14,10 +14,11 @@
 
 namespace penumbra::vmm {
 
-Result<std::unique_ptr<Vcpu>> Vcpu::create(UniqueFd fd, std::size_t run_area_bytes) {
+Result<std::unique_ptr<Vcpu>> Vcpu::create(UniqueFd fd, std::size_t run_area_bytes,
+                                           std::optional<PowerOnState> power_on) {
     PENUMBRA_TRY_ASSIGN(MappedRegion area,
                         MappedRegion::shared_file(fd.get(), run_area_bytes, 0, MapAccess::read_write));
-    return std::unique_ptr<Vcpu>(new Vcpu(std::move(fd), std::move(area)));
+    return std::unique_ptr<Vcpu>(new Vcpu(std::move(fd), std::move(area), std::move(power_on)));
 }
 
 kvm_run& Vcpu::area() const { return *reinterpret_cast<kvm_run*>(run_area_.data()); }
@@ -48,10 +49,17 @@ Result<Exit> Vcpu::Attachment::run() {
         error_number = errno;
     }
     if (result == 0) return decode_exit(vcpu_->area());
-    if (error_number == EINTR) return InterruptedExit{};
+    // EAGAIN: a vCPU that waited for INIT and SIPI got one of them; it is to be run again.
+    if (error_number == EINTR || error_number == EAGAIN) return InterruptedExit{};
     if (error_number == EFAULT) return decode_memory_fault(vcpu_->area());
     errno = error_number;
     return fail_errno("run a vCPU");
+}
+
+Result<Exit> Vcpu::Attachment::finish_access() {
+    // KVM looks at the flag after it has finished what was pending (api.rst, 5, immediate_exit).
+    vcpu_->immediate_exit().store(1, std::memory_order_release);
+    return run();
 }
 
 void Vcpu::request_exit() {

@@ -15,6 +15,7 @@ namespace {
 std::unexpected<QmpError> refused(QmpError error) { return std::unexpected{std::move(error)}; }
 
 json::object shutdown_data(const ControlStatus& status, bool quit_asked) {
+    if (status.ended_by_reset) return {{"guest", true}, {"reason", "guest-reset"}};
     if (status.exit_status) return {{"guest", true}, {"reason", "guest-shutdown"}};
     if (!status.error.empty()) return {{"guest", false}, {"reason", "host-error"}};
     return {{"guest", false}, {"reason", quit_asked ? "host-qmp-quit" : "host-signal"}};
@@ -23,7 +24,11 @@ json::object shutdown_data(const ControlStatus& status, bool quit_asked) {
 }  // namespace
 
 void QmpHub::enter(QmpSession& session) {
-    if (sessions_.empty()) told_ = machine_.status().state;
+    if (sessions_.empty()) {
+        const ControlStatus now = machine_.status();
+        told_ = now.state;
+        told_resets_ = now.guest_resets;
+    }
     sessions_.push_back(&session);
 }
 
@@ -39,6 +44,9 @@ void QmpHub::tell(std::string_view event, json::object data) {
 
 void QmpHub::observe() {
     const ControlStatus now = machine_.status();
+    if (std::exchange(told_resets_, now.guest_resets) != now.guest_resets) {
+        tell("RESET", {{"guest", true}, {"reason", "guest-reset"}});
+    }
     if (now.state == told_) return;
     tell_change(now);
     told_ = now.state;
@@ -90,6 +98,16 @@ QmpAnswer QmpHub::system_reset() {
     if (auto ended = check_not_ended()) return refused(std::move(*ended));
     machine_.reset();
     tell("RESET", {{"guest", false}, {"reason", "host-qmp-system-reset"}});
+    observe();
+    return json::object{};
+}
+
+QmpAnswer QmpHub::system_powerdown() {
+    if (auto ended = check_not_ended()) return refused(std::move(*ended));
+    if (machine_.press_power_button() == MachineControl::Button::absent) {
+        return refused({QmpErrorClass::generic, "This machine has no power button"});
+    }
+    tell("POWERDOWN");
     observe();
     return json::object{};
 }

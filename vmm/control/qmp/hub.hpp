@@ -34,6 +34,7 @@ public:
     [[nodiscard]] QmpAnswer stop();
     [[nodiscard]] QmpAnswer cont();
     [[nodiscard]] QmpAnswer system_reset();
+    [[nodiscard]] QmpAnswer system_powerdown();
     [[nodiscard]] QmpAnswer quit();
     [[nodiscard]] QmpAnswer query_status() const;
     [[nodiscard]] QmpAnswer report();
@@ -49,6 +50,7 @@ private:
     std::function<void()> start_pass_;
     std::vector<QmpSession*> sessions_;
     RunState told_ = RunState::prelaunch;
+    std::uint64_t told_resets_ = 0;
     bool quit_asked_ = false;
 
     bool pass_runs_ = false;

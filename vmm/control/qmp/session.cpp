@@ -26,6 +26,7 @@ constexpr std::array commands{
     Command{"stop", [](QmpHub& hub) { return hub.stop(); }},
     Command{"cont", [](QmpHub& hub) { return hub.cont(); }},
     Command{"system_reset", [](QmpHub& hub) { return hub.system_reset(); }},
+    Command{"system_powerdown", [](QmpHub& hub) { return hub.system_powerdown(); }},
     Command{"quit", [](QmpHub& hub) { return hub.quit(); }},
     Command{"query-version", [](QmpHub&) -> QmpAnswer { return version_object(); }},
     Command{"query-commands", list_commands},
