@@ -3,6 +3,7 @@
 # penumbra_add_library(TARGET list-name dependencies...)
 function(penumbra_add_library target list_name)
   if(${list_name})
+    penumbra_group(${${list_name}})
     add_library(${target} STATIC ${${list_name}})
     target_link_libraries(${target} PUBLIC penumbra_options ${ARGN})
   else()

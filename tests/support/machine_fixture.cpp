@@ -25,7 +25,7 @@ std::string new_swap_path() {
 RunOptions machine_options(const std::string& image, Tiers tiers) {
     RunOptions options;
     options.image = image;
-    options.memory_bytes = 40 * mib;
+    options.memory_bytes = (slowness() > 1 && tiers != Tiers::lz4 ? 24 : 40) * mib;
     options.budget_bytes = 16 * mib;
     options.passes = 1;
     options.stale_faults = StaleFaults::fatal;

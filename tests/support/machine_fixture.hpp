@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -12,19 +13,22 @@
 #include <vector>
 
 #include "base/mutex.hpp"
+#include "tests/support/pace.hpp"
 #include "vmm/control/report.hpp"
 #include "vmm/machine.hpp"
 
 namespace penumbra::vmm::test {
 
 using Clock = std::chrono::steady_clock;
+using penumbra::test::slowness;
 
 enum class Tiers : std::uint8_t { lz4_and_file, lz4, file };
 
 /// Nothing that a test waits for takes this long, in a sanitizer build on a busy machine either.
-inline constexpr std::chrono::seconds patience{100};
+inline const std::chrono::seconds patience{std::min(slowness(), 3U) * 100};
 
-/// `image` is the path of a guest image. 40 MiB over 16 MiB, one pass, one vCPU in ring 3, stale faults fatal.
+/// `image` is the path of a guest image. 40 MiB over 16 MiB, one pass, one vCPU in ring 3, stale faults fatal. Where
+/// the host is slow, 24 MiB, unless compression alone must not be able to hold them.
 [[nodiscard]] RunOptions machine_options(const std::string& image, Tiers tiers = Tiers::lz4_and_file);
 
 /// A started machine and what its guest printed.

@@ -10,7 +10,7 @@ FREESTANDING = set("""algorithm array atomic bit cfloat climits compare concepts
 RAW_MAPPING = re.compile(r"(?<![\w.>])(mmap|mremap|madvise|process_madvise)\s*\(")
 RAW_MAPPING_FILES = re.compile(
     r"base/mapped_region\.|notifier-bridge/source/|vmm/memory/(guest_ram|window)\.|guest-images/linux/")
-TABLE_NAMES = re.compile(r"\b(Ept|Shadow|Device)Table\b|\b(ept|shadow|device)_table\b")
+TABLE_NAMES = re.compile(r"\b(Ept|Shadow|Device|Io)Table\b|\b(ept|shadow|device|io)_table\b")
 NOT_IN_FORMAT = re.compile(r"^(base/(mutex|log|thread|mapped_region)\.hpp|mutex|memory|vector|map|unordered_map|string|"
                            r"functional|thread|condition_variable|spdlog/.*|fmt/.*)$")
 
@@ -27,7 +27,8 @@ def may_include(source, name):
     if source.folder == "vmm":
         return target in ("base", "notifier-bridge", "shadow-mmu", "vmm") or name.startswith("guest-images/common/")
     if source.folder == "guest-images":
-        return name.startswith("guest-images/common/")
+        own = "guest-images/linux/" if source.path.startswith("guest-images/linux/") else "guest-images/common/"
+        return name.startswith(own)
     return True
 
 
@@ -72,7 +73,7 @@ def raw_mapping(tree):
 
 
 def table_of(path):
-    found = re.match(r"shadow-mmu/tables/(ept|shadow|device)(_table|/)", path)
+    found = re.match(r"shadow-mmu/tables/(ept|shadow|device|io)(_table|/)", path)
     return found.group(1) if found else None
 
 

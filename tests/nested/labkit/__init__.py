@@ -1,0 +1,1 @@
+"""A nested-KVM host under software emulation: see tests/nested/README.md."""
