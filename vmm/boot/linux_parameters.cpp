@@ -61,8 +61,9 @@ static_assert(sizeof(StartInfo) == 56 && sizeof(StartModule) == 32 && sizeof(Sta
 
 template <class T>
 void append(std::vector<std::byte>& bytes, const T& value) {
-    const auto more = std::as_bytes(std::span(&value, 1));
-    bytes.insert(bytes.end(), more.begin(), more.end());
+    const std::size_t before = bytes.size();
+    bytes.resize(before + sizeof(value));
+    std::memcpy(bytes.data() + before, &value, sizeof(value));
 }
 
 }  // namespace

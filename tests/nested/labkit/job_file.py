@@ -18,6 +18,7 @@ class Job:
     name: str
     path: Path
     kernels: tuple = KERNELS
+    ci_kernels: tuple | None = None  # those that CI has the time for; None: all of `kernels`
     settings: dict = field(default_factory=dict)  # options of `lab` by name
     inputs: list = field(default_factory=list)    # paths from the repository root
     providers: list = field(default_factory=list) # commands that print further paths
@@ -67,6 +68,8 @@ def _setting(job, word):
     name, _, value = word.partition("=")
     if name == "kernels" and set(value.split(",")) <= set(KERNELS):
         job.kernels = tuple(value.split(","))
+    elif name == "ci" and (value == "none" or set(value.split(",")) <= set(KERNELS)):
+        job.ci_kernels = () if value == "none" else tuple(value.split(","))
     elif SETTINGS.get(name) and re.fullmatch(SETTINGS[name], value):
         job.settings[name] = value
     else:

@@ -84,6 +84,7 @@ def parse(words):
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1,
                         help="labs at a time (default: one per CPU)")
     parser.add_argument("--counts", type=Path, help="file for 'passed failed skipped'")
+    parser.add_argument("--ci", action="store_true", help="only what CI has the time for (`ci=` in the jobs' headers)")
     parser.add_argument("--list", action="store_true", help="only name the jobs")
     parser.add_argument("jobs", nargs="*", metavar="JOB")
     return parser.parse_args(words)
@@ -107,6 +108,13 @@ def main(words):
         runs = []
         for job in jobs:
             kernels = [kernel for kernel in job.kernels if options.kernel in (None, kernel)]
+            if options.ci and job.ci_kernels is not None:
+                late = [kernel for kernel in kernels if kernel not in job.ci_kernels]
+                kernels = [kernel for kernel in kernels if kernel in job.ci_kernels]
+                if late:
+                    print(f"nested {job.name}: not in CI on {', '.join(late)}; ./x test nested {job.name}")
+            if not kernels:
+                continue
             try:
                 inputs = runner.inputs_of(job)
             except LabError as error:
