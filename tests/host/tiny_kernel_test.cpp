@@ -60,8 +60,8 @@ protected:
 };
 
 TEST_F(TinyKernelTest, BootsToItsFirstProcessWhichFindsItsMemoryRightUnderOvercommit) {
-    ASSERT_EQ(run("vmlinux", "fill-64", "--memory 96M --budget 40M --swap lz4 --stale-faults fatal"), 0) << console();
-    EXPECT_NE(console().find("Run /fill-64 as init process"), std::string::npos) << console();
+    ASSERT_EQ(run("vmlinux", "fill-32", "--memory 64M --budget 32M --swap lz4 --stale-faults fatal"), 0) << console();
+    EXPECT_NE(console().find("Run /fill-32 as init process"), std::string::npos) << console();
     // The first process has no system calls everywhere: it ends by an exception whose number says what it found.
     EXPECT_NE(console().find("exitcode=0x00000004"), std::string::npos) << console();
     const boost::json::object told = report();
