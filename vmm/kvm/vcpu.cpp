@@ -42,11 +42,14 @@ Vcpu::Attachment::~Attachment() {
 Result<Exit> Vcpu::Attachment::run() {
     int result = 0;
     int error_number = 0;
-    {
-        std::optional<InGuestScope> in_guest;
-        if (ThreadRegister::Entry* self = ThreadRegister::self(); self != nullptr) in_guest.emplace(*self);
-        result = ::ioctl(vcpu_->fd_.get(), KVM_RUN, 0);
-        error_number = errno;
+    ThreadRegister::Entry* self = ThreadRegister::self();
+    if (self != nullptr) self->in_guest.store(true, std::memory_order_release);
+    result = ::ioctl(vcpu_->fd_.get(), KVM_RUN, 0);
+    error_number = errno;
+    // A kick may end the run while the message of the guest's own fault is still unread: the thread counts as in the
+    // guest until it has something to do outside.
+    if (self != nullptr && !(result != 0 && error_number == EINTR)) {
+        self->in_guest.store(false, std::memory_order_release);
     }
     if (result == 0) return decode_exit(vcpu_->area());
     // EAGAIN: a vCPU that waited for INIT and SIPI got one of them; it is to be run again.
