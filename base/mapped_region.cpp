@@ -70,9 +70,7 @@ void MappedRegion::discard(std::size_t offset, std::size_t bytes) {
     PENUMBRA_ASSERT(rc == 0, "the kernel refused to take memory back");
 }
 
-Result<> MappedRegion::keep_small_and_private() {
-    // A kernel without huge pages answers EINVAL to the first, which is as good.
-    if (::madvise(data_, size_, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) return fail_errno("switch off", "huge pages");
+Result<> MappedRegion::keep_private() {
     if (::madvise(data_, size_, MADV_DONTFORK) != 0) return fail_errno("keep from child processes", "a mapping");
     return {};
 }

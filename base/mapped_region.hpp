@@ -20,8 +20,8 @@ public:
     MappedRegion& operator=(const MappedRegion&) = delete;
     ~MappedRegion();
 
-    /// Private anonymous memory, not reserved and not populated; `bytes` is a positive multiple of the page size.
-    /// `alignment` is a power of two of at least a page.
+    /// Private anonymous memory of 4 KiB pages only, not reserved and not populated; `bytes` is a positive multiple of
+    /// the page size. `alignment` is a power of two of at least a page.
     [[nodiscard]] static Result<MappedRegion> anonymous(std::size_t bytes, std::size_t alignment = page_bytes);
     /// `bytes` of a file or device at `offset`, shared with every other mapping of it.
     [[nodiscard]] static Result<MappedRegion> shared_file(int fd, std::size_t bytes, std::size_t offset,
@@ -34,8 +34,8 @@ public:
     /// Gives the memory of whole pages back to the kernel; they read as zeroes again. For anonymous regions.
     void discard(std::size_t offset, std::size_t bytes);
 
-    /// 4 KiB pages only, and not inherited by children of fork(2): a page that is huge or shared cannot be moved.
-    [[nodiscard]] Result<> keep_small_and_private();
+    /// Not inherited by children of fork(2): a page that is shared cannot be moved.
+    [[nodiscard]] Result<> keep_private();
 
     [[nodiscard]] std::byte* data() const { return data_; }
     [[nodiscard]] std::size_t size() const { return size_; }

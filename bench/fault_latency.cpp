@@ -100,7 +100,7 @@ Result<> Bench::build_backings() {
         guest += extra_region_stride;
     }
     PENUMBRA_TRY_ASSIGN(MappedRegion plain, MappedRegion::anonymous(payload_pages * page_bytes));
-    PENUMBRA_TRY(plain.keep_small_and_private());
+    PENUMBRA_TRY(plain.keep_private());
     PENUMBRA_TRY(guest_->add_region(guest, plain.pages()));
     backings_.push_back(std::make_unique<PlainBacking>(std::move(plain), guest));
     return {};

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "vmm/control/host_facts.hpp"
-#include "vmm/devices/dma/dma_service.hpp"
 
 namespace penumbra::vmm {
 
@@ -45,17 +44,6 @@ std::vector<TierReport> tier_reports(const PagerState& state) {
     if (state.compressed) tiers.push_back({"lz4", state.compressed->pages(), state.compressed->charged_bytes()});
     if (state.file) tiers.push_back({"file", state.file->pages(), state.file->pages() << page_shift});
     return tiers;
-}
-
-DeviceReport dma_figures(const DmaService::Stats& stats) {
-    return {"dma",
-            {{"wishes", stats.wishes},
-             {"already_present", stats.already_present},
-             {"brought_in", stats.brought_in},
-             {"retries", stats.retries},
-             {"holds", stats.holds},
-             {"io_waits", stats.io_waits},
-             {"io_waits_ns", stats.io_waits_ns}}};
 }
 
 }  // namespace
@@ -101,7 +89,6 @@ RunReport collect_report(Machine& machine) {
     }
     if (memory.io_table() != nullptr) {
         report.tables.emplace_back("io", table_report(memory.io_table()->counters()));
-        report.devices.push_back(dma_figures(memory.dma()->stats()));
     }
     if (Accelerator* accelerator = machine.accelerator()) {
         const Accelerator::Stats stats = accelerator->stats();

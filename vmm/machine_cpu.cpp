@@ -34,21 +34,16 @@ void Machine::run_cpu(std::uint32_t index) {
 
 Result<> Machine::run_guest(std::uint32_t index, Vcpu::Attachment& attachment) {
     Vcpu& vcpu = *cpus_[index].vcpu;
-    bool access_answered = false;  // the vCPU is in the middle of an instruction
     for (;;) {
         vcpu.clear_exit_request();
         if (const Wish wish = wish_.load(std::memory_order_seq_cst); wish != Wish::run) {
-            // Only then: a run for nothing may fault, and who answers the fault would find this thread out of the
-            // guest.
-            if (wish == Wish::park && access_answered) PENUMBRA_TRY(finish_access(index, attachment));
-            access_answered = false;
+            if (wish == Wish::park) PENUMBRA_TRY(finish_access(index, attachment));
             if (next_wish() == Wish::end) return {};
             vcpu.tell_it_stood_still();
             continue;
         }
         PENUMBRA_TRY_ASSIGN(const Exit exit, attachment.run());
         PENUMBRA_TRY(handle(index, exit));
-        access_answered = std::holds_alternative<MmioExit>(exit) || std::holds_alternative<PortExit>(exit);
     }
 }
 

@@ -20,9 +20,9 @@ Result<std::unique_ptr<BareLoop>> BareLoop::create(const PayloadPages& payload, 
                                                    const Cpus& cpus) {
     const std::size_t bytes = (std::size_t{payload.count()} + 1) * page_bytes;
     PENUMBRA_TRY_ASSIGN(MappedRegion memory, MappedRegion::anonymous(bytes));
-    PENUMBRA_TRY(memory.keep_small_and_private());
+    PENUMBRA_TRY(memory.keep_private());
     PENUMBRA_TRY_ASSIGN(MappedRegion staging, MappedRegion::anonymous(bytes));
-    PENUMBRA_TRY(staging.keep_small_and_private());
+    PENUMBRA_TRY(staging.keep_private());
     PENUMBRA_TRY_ASSIGN(Userfaultfd uffd, Userfaultfd::open(static_cast<std::uint64_t>(bridge::UffdFeature::move)));
     PENUMBRA_TRY(uffd.register_range(memory.pages(), bridge::RegisterMode::missing_and_write_protect));
     if (options.waiting == Waiting::read && ::fcntl(uffd.fd(), F_SETFL, 0) != 0) {

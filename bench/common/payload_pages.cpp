@@ -66,7 +66,7 @@ Result<> LibraryReader::read(const std::function<bool(PageView)>& take) {
 
 Result<PayloadPages> PayloadPages::load(std::uint32_t pages, const std::function<bool(PageView)>& wanted) {
     PENUMBRA_TRY_ASSIGN(MappedRegion region, MappedRegion::anonymous(std::size_t{pages} * page_bytes));
-    PENUMBRA_TRY(region.keep_small_and_private());
+    PENUMBRA_TRY(region.keep_private());
     std::uint32_t filled = 0;
     std::uint64_t seen = 0;
     LibraryReader reader;

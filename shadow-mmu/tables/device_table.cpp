@@ -35,13 +35,7 @@ bridge::StartResult DeviceTable::invalidate_start(const bridge::InvalidationEven
         return bridge::StartResult::would_block;
     }
     if (!planted(Plant::skip_drain)) accesses_.drain(event.ranges);
-    for (const Frozen& entry : frozen) {
-        if (planted(Plant::skip_device_zap)) {
-            thaw(entry);
-        } else {
-            clear(entry);
-        }
-    }
+    drop(frozen);
     return bridge::StartResult::done;
 }
 
@@ -64,16 +58,10 @@ void DeviceTable::flush_tlb(const std::vector<Frozen>& frozen) {
 }
 
 void DeviceTable::release() {
-    forbid_installs();
-    bridge::InvalidationEvent everything;
-    everything.reason = bridge::Reason::release;
-    for (const Memslot& slot : memslots_.slots()) everything.ranges.add(slot.host_pages());
-    std::vector<Frozen> frozen;
-    const bool all = freeze(everything, frozen);
-    PENUMBRA_ASSERT(all, "a blockable freeze was blocked");
-    flush_tlb(frozen);
-    accesses_.drain(everything.ranges);
-    for (const Frozen& entry : frozen) clear(entry);
+    const Everything all = freeze_everything();
+    flush_tlb(all.frozen);
+    accesses_.drain(all.event.ranges);
+    for (const Frozen& entry : all.frozen) clear(entry);
 }
 
 std::optional<DeviceTable::Access> DeviceTable::access(Gfn gfn) {

@@ -115,15 +115,9 @@ void EptTable::settle(const bridge::InvalidationEvent& event, const std::vector<
 }
 
 void EptTable::release() {
-    forbid_installs();
-    bridge::InvalidationEvent everything;
-    everything.reason = bridge::Reason::release;
-    for (const Memslot& slot : memslots_.slots()) everything.ranges.add(slot.host_pages());
-    std::vector<Frozen> frozen;
-    const bool all = freeze(everything, frozen);
-    PENUMBRA_ASSERT(all, "a blockable freeze was blocked");
-    accesses_.drain(everything.ranges);
-    for (const Frozen& entry : frozen) clear(entry);
+    const Everything all = freeze_everything();
+    accesses_.drain(all.event.ranges);
+    for (const Frozen& entry : all.frozen) clear(entry);
 }
 
 std::optional<EptTable::Access> EptTable::access(Gfn gfn) {

@@ -46,26 +46,14 @@ bridge::StartResult IoTable::invalidate_start(const bridge::InvalidationEvent& e
         const std::chrono::nanoseconds passed = HoldTimes::Clock::now() - first;
         stats_.wait_ns.add(static_cast<std::uint64_t>(passed.count()));
     }
-    for (const Frozen& entry : frozen) {
-        if (planted(Plant::skip_device_zap)) {
-            thaw(entry);
-        } else {
-            clear(entry);
-        }
-    }
+    drop(frozen);
     return bridge::StartResult::done;
 }
 
 void IoTable::release() {
-    forbid_installs();
-    bridge::InvalidationEvent everything;
-    everything.reason = bridge::Reason::release;
-    for (const Memslot& slot : memslots_.slots()) everything.ranges.add(slot.host_pages());
-    std::vector<Frozen> frozen;
-    const bool all = freeze(everything, frozen);
-    PENUMBRA_ASSERT(all, "a blockable freeze was blocked");
-    (void)wait_for_holds(numbers_of(frozen), never);
-    for (const Frozen& entry : frozen) clear(entry);
+    const Everything all = freeze_everything();
+    (void)wait_for_holds(numbers_of(all.frozen), never);
+    for (const Frozen& entry : all.frozen) clear(entry);
 }
 
 bool IoTable::begin(const bridge::InvalidationEvent& event, std::vector<Frozen>& frozen) {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/planted.hpp"
 #include "notifier-bridge/interval_subscription.hpp"
 #include "notifier-bridge/subscriber.hpp"
 #include "shadow-mmu/fault/fault.hpp"
@@ -100,8 +101,29 @@ protected:
     }
     void clear(const Frozen& entry) { PENUMBRA_ASSERT(move(entry.cursor, entry.raw, 0), "a frozen entry was changed"); }
 
-    /// No install from now on. Entries in hand finish first: release() then freezes everything.
-    void forbid_installs() { released_.store(true, std::memory_order_seq_cst); }
+    /// First step of release(): no install from now on, and what is present is frozen; entries in hand finish first.
+    struct Everything {
+        bridge::InvalidationEvent event;
+        std::vector<Frozen> frozen;
+    };
+    [[nodiscard]] Everything freeze_everything() {
+        released_.store(true, std::memory_order_seq_cst);
+        Everything all;
+        all.event.reason = bridge::Reason::release;
+        for (const Memslot& slot : memslots_.slots()) all.event.ranges.add(slot.host_pages());
+        PENUMBRA_ASSERT(freeze(all.event, all.frozen), "a blockable freeze was blocked");
+        return all;
+    }
+    /// Last step of a device table's start: nothing of what is frozen is left.
+    void drop(const std::vector<Frozen>& frozen) {
+        for (const Frozen& entry : frozen) {
+            if (planted(Plant::skip_device_zap)) {
+                thaw(entry);
+            } else {
+                clear(entry);
+            }
+        }
+    }
 
     Memslots memslots_;
     Table table_;

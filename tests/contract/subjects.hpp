@@ -95,17 +95,16 @@ public:
     [[nodiscard]] bridge::SubscriberOrder order() const override { return bridge::SubscriberOrder::device; }
     [[nodiscard]] bridge::StartResult invalidate_start(const bridge::InvalidationEvent& event) override {
         sequence_.hold_off(event.ranges);
-        if (zap(event)) return bridge::StartResult::done;
+        std::vector<Frozen> frozen;
+        if (freeze(event, frozen)) {
+            flush_and_clear(frozen);
+            return bridge::StartResult::done;
+        }
         sequence_.lift(event.ranges);
         return bridge::StartResult::would_block;
     }
     void invalidate_end(const bridge::InvalidationEvent& event) override { sequence_.lift(event.ranges); }
-    void release() override {
-        forbid_installs();
-        bridge::InvalidationEvent everything;
-        for (const mmu::Memslot& slot : memslots_.slots()) everything.ranges.add(slot.host_pages());
-        (void)zap(everything);
-    }
+    void release() override { flush_and_clear(freeze_everything().frozen); }
     [[nodiscard]] Result<> fill(Gfn, Hvp, const mmu::Content&) { return {}; }
     void forget_to_flush() { forgets_ = true; }
 
@@ -117,9 +116,7 @@ private:
         void flush(std::span<const GfnRange> runs) const { tlb.flush(runs); }
         void flush_all() const { tlb.flush_all(); }
     };
-    [[nodiscard]] bool zap(const bridge::InvalidationEvent& event) {
-        std::vector<Frozen> frozen;
-        if (!freeze(event, frozen)) return false;
+    void flush_and_clear(const std::vector<Frozen>& frozen) {
         Flush target{tlb_};
         mmu::FlushBatch<Flush> batch(target);
         for (const Frozen& entry : frozen) {
@@ -128,7 +125,6 @@ private:
         batch.commit();
         if (!frozen.empty()) counters().tlb_flushes.add();
         for (const Frozen& entry : frozen) clear(entry);
-        return true;
     }
 
     mmu::ModelledTlb& tlb_;

@@ -69,7 +69,9 @@ def test_job_file():
     assert job.lab_words() == ["--limit=60", "--memory=1G", "--hosts=2", "--append=numa=off"]
     assert job.expected == (125, "some words")
     assert job_file.parse(Path("x.sh"), "# lab: limit=9\n").kernels == ("6.1", "6.12")
-    for bad in ("", "# lab: kernels=6.1\n", "# lab: limit=0\n", "# lab: limit=9 kernels=5.4\n", "# lab-what: x\n",
+    for word, in_ci in (("", None), (" ci=none", ()), (" ci=6.12", ("6.12",))):
+        assert job_file.parse(Path("x.sh"), f"# lab: limit=9{word}\n").ci_kernels == in_ci
+    for bad in ("", "# lab: kernels=6.1\n", "# lab: limit=0\n", "# lab: limit=9 kernels=5.4\n", "# lab: limit=9 ci=5.4\n", "# lab-what: x\n",
                 "# lab: limit=9 sped=1\n", "# lab: limit=9\n# lab-expect: soon\n", "\n# lab: limit=9\n"):
         assert raises(verdict.LabError, job_file.parse, Path("x.sh"), bad), bad
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "tests/support/guest_touch.hpp"
+
 namespace penumbra::test {
 
 using abi::AccelRegister;
@@ -45,32 +47,9 @@ AcceleratorMachine::~AcceleratorMachine() {
     device_.reset();
 }
 
-template <class Fn>
-void AcceleratorMachine::touch(Gpa at, std::uint64_t bytes, Fn&& fn) {
-    for (std::uint64_t done = 0; done < bytes;) {
-        const Gpa here = at + done;
-        const std::uint64_t piece = std::min(bytes - done, page_bytes - page_offset(here));
-        if (const auto access = ept_.access(frame_of(here))) {
-            fn(pointer_to(access->page) + page_offset(here), done, piece);
-            done += piece;
-            continue;
-        }
-        const auto outcome = mmu::handle_fault(ept_, pager_, frame_of(here), mmu::FaultAccess::write);
-        PENUMBRA_ASSERT(outcome && *outcome != mmu::FaultOutcome::emulate,
-                        "the test's guest touched what is not there");
-    }
-}
+void AcceleratorMachine::write(Gpa to, std::span<const std::byte> from) { guest_write(ept_, pager_, to, from); }
 
-void AcceleratorMachine::write(Gpa to, std::span<const std::byte> from) {
-    touch(to, from.size(),
-          [&](std::byte* at, std::uint64_t done, std::uint64_t piece) { std::memcpy(at, from.data() + done, piece); });
-}
-
-void AcceleratorMachine::read(Gpa from, std::span<std::byte> to) {
-    touch(from, to.size(), [&](const std::byte* at, std::uint64_t done, std::uint64_t piece) {
-        std::memcpy(to.data() + done, at, piece);
-    });
-}
+void AcceleratorMachine::read(Gpa from, std::span<std::byte> to) { guest_read(ept_, pager_, from, to); }
 
 void AcceleratorMachine::enable(std::uint64_t entries) {
     entries_ = entries;

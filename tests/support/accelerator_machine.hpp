@@ -67,8 +67,6 @@ public:
     [[nodiscard]] unsigned errors();
 
 private:
-    template <class Fn>
-    void touch(Gpa at, std::uint64_t bytes, Fn&& fn);
     void evict_for_ever(std::uint64_t seed, std::chrono::microseconds longest_pause);
     void note_error();
 

@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <optional>
+#include <random>
+#include <vector>
 
 #include "tests/support/dma_loop.hpp"
 #include "tests/support/echo_device.hpp"
@@ -12,6 +14,20 @@
 #include "vmm/devices/virtio/virtio_pci.hpp"
 
 namespace penumbra::test {
+
+/// The same for the same seed.
+[[nodiscard]] inline std::vector<std::byte> random_bytes(std::size_t bytes, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    std::vector<std::byte> made(bytes);
+    for (std::byte& byte : made) byte = static_cast<std::byte>(random());
+    return made;
+}
+
+[[nodiscard]] inline std::vector<std::byte> bytes_of(GuestView& memory, Gpa from, std::size_t bytes) {
+    std::vector<std::byte> seen(bytes);
+    memory.read(from, seen);
+    return seen;
+}
 
 enum class Over : std::uint8_t { mmio, pci };
 

@@ -4,8 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "base/assert.hpp"
-#include "shadow-mmu/fault/fault_handler.hpp"
+#include "tests/support/guest_touch.hpp"
 
 namespace penumbra::test {
 
@@ -77,32 +76,9 @@ FakeDmaMachine::~FakeDmaMachine() {
     service_.reset();
 }
 
-template <class Fn>
-void FakeDmaMachine::touch(Gpa at, std::uint64_t bytes, Fn&& fn) {
-    for (std::uint64_t done = 0; done < bytes;) {
-        const Gpa here = at + done;
-        const std::uint64_t piece = std::min(bytes - done, page_bytes - page_offset(here));
-        if (const auto access = ept_.access(frame_of(here))) {
-            fn(pointer_to(access->page) + page_offset(here), done, piece);
-            done += piece;
-            continue;
-        }
-        const auto outcome = mmu::handle_fault(ept_, slow_, frame_of(here), mmu::FaultAccess::write);
-        PENUMBRA_ASSERT(outcome && *outcome != mmu::FaultOutcome::emulate,
-                        "the test's guest touched what is not there");
-    }
-}
+void FakeDmaMachine::write(Gpa to, std::span<const std::byte> from) { guest_write(ept_, slow_, to, from); }
 
-void FakeDmaMachine::write(Gpa to, std::span<const std::byte> from) {
-    touch(to, from.size(),
-          [&](std::byte* at, std::uint64_t done, std::uint64_t piece) { std::memcpy(at, from.data() + done, piece); });
-}
-
-void FakeDmaMachine::read(Gpa from, std::span<std::byte> to) {
-    touch(from, to.size(), [&](const std::byte* at, std::uint64_t done, std::uint64_t piece) {
-        std::memcpy(to.data() + done, at, piece);
-    });
-}
+void FakeDmaMachine::read(Gpa from, std::span<std::byte> to) { guest_read(ept_, slow_, from, to); }
 
 std::optional<std::uint64_t> FakeDmaMachine::evict(GfnRange range, bridge::Blockable blockable) {
     const MappedRegion staging = make_region(range.pages());

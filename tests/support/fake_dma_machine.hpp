@@ -80,8 +80,6 @@ public:
 
 private:
     [[nodiscard]] static mmu::Memslots make_slots(const FakeWindow& window);
-    template <class Fn>
-    void touch(Gpa at, std::uint64_t bytes, Fn&& fn);
 
     FakeWindow window_{2048};
     FakePages pager_{window_.pages()};

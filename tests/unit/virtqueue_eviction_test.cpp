@@ -15,19 +15,6 @@ namespace feature = vmm::virtio_feature;
 constexpr Gpa buffers = EchoMachine::buffers;
 constexpr Gpa rings = EchoMachine::rings;
 
-std::vector<std::byte> pattern(std::size_t bytes, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    std::vector<std::byte> made(bytes);
-    for (std::byte& byte : made) byte = static_cast<std::byte>(random());
-    return made;
-}
-
-std::vector<std::byte> read(GuestView& memory, Gpa from, std::size_t bytes) {
-    std::vector<std::byte> seen(bytes);
-    memory.read(from, seen);
-    return seen;
-}
-
 /// Chains of random shape over rings, tables and buffers whose pages are taken out all the time.
 class VirtqueueEviction : public testing::TestWithParam<std::uint64_t> {
 protected:
@@ -51,7 +38,7 @@ protected:
 std::uint16_t VirtqueueEviction::send(unsigned place) {
     // Each place has five pages: two of readable bytes, two of answer, one for a table.
     const Gpa base = buffers + place * 5 * page_bytes;
-    Sent sent{pattern(1 + random_() % (2 * page_bytes - 1), random_()), base + 2 * page_bytes};
+    Sent sent{random_bytes(1 + random_() % (2 * page_bytes - 1), random_()), base + 2 * page_bytes};
     machine_.memory().write(base, sent.bytes);
     std::vector<Buffer> chain;
     const auto cut = [&](Gpa at, std::uint64_t bytes, Buffer::Use use) {
@@ -76,7 +63,7 @@ void VirtqueueEviction::check(const DriverQueue::Done& done) {
     const auto found = sent_.find(done.head);
     ASSERT_NE(found, sent_.end()) << "a chain came back that was not sent, or twice";
     EXPECT_EQ(done.written, found->second.bytes.size());
-    EXPECT_EQ(read(machine_.memory(), found->second.answer, found->second.bytes.size()), found->second.bytes);
+    EXPECT_EQ(bytes_of(machine_.memory(), found->second.answer, found->second.bytes.size()), found->second.bytes);
     sent_.erase(found);
 }
 

@@ -14,19 +14,6 @@ namespace feature = vmm::virtio_feature;
 constexpr Gpa buffers = EchoMachine::buffers;
 constexpr Gpa rings = EchoMachine::rings;
 
-std::vector<std::byte> pattern(std::size_t bytes, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    std::vector<std::byte> made(bytes);
-    for (std::byte& byte : made) byte = static_cast<std::byte>(random());
-    return made;
-}
-
-std::vector<std::byte> read(GuestView& memory, Gpa from, std::size_t bytes) {
-    std::vector<std::byte> seen(bytes);
-    memory.read(from, seen);
-    return seen;
-}
-
 /// By the features of the rings.
 class VirtqueueFeatures : public testing::TestWithParam<std::uint64_t> {
 protected:
@@ -39,7 +26,7 @@ INSTANTIATE_TEST_SUITE_P(Rings, VirtqueueFeatures,
 
 TEST_P(VirtqueueFeatures, ChainsComeBackWithTheirBytes) {
     ASSERT_TRUE(driver_.start(rings, 16, GetParam()));
-    const auto bytes = pattern(3 * page_bytes, 1);
+    const auto bytes = random_bytes(3 * page_bytes, 1);
     machine_.memory().write(buffers + 100, bytes);
     const Gpa answer = buffers + 8 * page_bytes + 7;
     const std::array chain{device_reads(buffers + 100, 5000),
@@ -56,7 +43,7 @@ TEST_P(VirtqueueFeatures, ChainsComeBackWithTheirBytes) {
         ASSERT_TRUE(done);
         EXPECT_EQ(done->head, *head);
         EXPECT_EQ(done->written, bytes.size());
-        EXPECT_EQ(read(machine_.memory(), answer, bytes.size()), bytes);
+        EXPECT_EQ(bytes_of(machine_.memory(), answer, bytes.size()), bytes);
     }
     EXPECT_EQ(machine_.device().trouble().size(), 0U);
 }
@@ -100,7 +87,7 @@ TEST_P(VirtqueueFeatures, ADriverThatWantsNoInterruptsGetsNone) {
 
 TEST_P(VirtqueueFeatures, ABatchIsPublishedWithOneInterrupt) {
     ASSERT_TRUE(driver_.start(rings, 64, GetParam()));
-    machine_.memory().write(buffers, pattern(page_bytes, 1));  // no page is waited for
+    machine_.memory().write(buffers, random_bytes(page_bytes, 1));  // no page is waited for
     machine_.device().keep_chains();
     for (unsigned i = 0; i < 20; ++i) {
         ASSERT_TRUE(driver_.queue(0).add({device_reads(buffers, 8), device_writes(buffers + 64 * (i + 1), 8)}));
@@ -177,7 +164,7 @@ TEST_F(VirtqueueHeldPage, OfAQueueLeavesTheOtherQueueAlone) {
 
 TEST_F(VirtqueueHeldPage, OfTheUsedRingKeepsTheOrderOfCompletion) {
     ASSERT_TRUE(driver_.start(rings, 32));
-    machine_.memory().write(buffers, pattern(page_bytes, 1));  // no other page is waited for
+    machine_.memory().write(buffers, random_bytes(page_bytes, 1));  // no other page is waited for
     machine_.device().keep_chains();
     std::vector<std::uint16_t> heads;
     for (unsigned i = 0; i < 10; ++i) {
@@ -198,7 +185,7 @@ TEST_F(VirtqueueHeldPage, OfTheUsedRingKeepsTheOrderOfCompletion) {
 
 TEST_F(VirtqueueHeldPage, OfTheDriversWishForInterruptsInterruptsIt) {
     ASSERT_TRUE(driver_.start(rings, 32));
-    machine_.memory().write(buffers, pattern(page_bytes, 1));  // no other page is waited for
+    machine_.memory().write(buffers, random_bytes(page_bytes, 1));  // no other page is waited for
     machine_.device().keep_chains();
     (void)driver_.submit(0, {device_reads(buffers, 8), device_writes(buffers + 64, 8)});
     ASSERT_TRUE(becomes_true([&] { return machine_.device().taken() == 1; }));

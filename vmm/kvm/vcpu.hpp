@@ -36,7 +36,8 @@ public:
         Attachment& operator=(Attachment&&) = delete;
 
         /// Enters the guest until something needs the VMM. A thread that is in the ThreadRegister counts as in the
-        /// guest meanwhile. Fails only when KVM itself refuses; everything a guest can cause is an Exit.
+        /// guest meanwhile, and after an InterruptedExit until it has run again: the guest's own fault may be read
+        /// then. Fails only when KVM itself refuses; everything a guest can cause is an Exit.
         [[nodiscard]] Result<Exit> run();
         /// Lets KVM finish the instruction whose MmioExit or PortExit was answered last, and goes no further:
         /// InterruptedExit when that is done, or never was to do. Another MmioExit or PortExit of the same instruction

@@ -6,7 +6,7 @@ namespace penumbra::vmm {
 
 Result<std::unique_ptr<Limbo>> Limbo::create(std::uint32_t slots) {
     PENUMBRA_TRY_ASSIGN(MappedRegion region, MappedRegion::anonymous(std::uint64_t{slots} * page_bytes, 2ULL << 20));
-    PENUMBRA_TRY(region.keep_small_and_private());
+    PENUMBRA_TRY(region.keep_private());
     return std::unique_ptr<Limbo>(new Limbo(std::move(region), slots));
 }
 

@@ -200,10 +200,7 @@ private:
 }  // namespace
 
 ExecuteOutcome execute(const Instruction& instruction, CpuImage& cpu, GuestMemory& memory) {
-    const CpuImage before = cpu;
-    const ExecuteOutcome outcome = Execution(instruction, cpu, memory).run();
-    if (std::holds_alternative<CannotFinish>(outcome)) cpu = before;
-    return outcome;
+    return Execution(instruction, cpu, memory).run();
 }
 
 }  // namespace penumbra::vmm
