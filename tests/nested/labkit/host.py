@@ -15,8 +15,10 @@ from labkit.verdict import LabError
 # kernel patches its own (jump labels, each time a first VM appears), so that it dies or hangs now and then. One thread
 # is no slower, either.
 ACCELERATOR = "tcg,thread=single"
-# TCG offers these less of an EPYC and would say so each time.
-CPU = "EPYC,+svm,+npt,-topoext,-nrip-save,-xsavec,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw"
+# TCG offers the first ones less of an EPYC and would say so each time. cx16: qemu 7.2 takes CMPXCHG16B's flags from an
+# operation whose result it has overwritten, and when a nested page fault leaves the guest just then, a pointer is what
+# lands in the guest's RFLAGS: double faults and hangs wherever the allocator meets a page that is out.
+CPU = "EPYC,+svm,+npt,-topoext,-nrip-save,-xsavec,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-cx16"
 KERNEL_WORDS = "console=ttyS0 panic=-1 oops=panic mitigations=off sysrq_always_enabled no_timer_check tsc=reliable " \
                f"root=PARTUUID={ROOT_ID:08x}-01 rootwait rw init=/init"
 

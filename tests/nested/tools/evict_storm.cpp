@@ -1,13 +1,15 @@
-// evict_storm SOCKET: takes every page of a running machine out of memory, again and again, through its control socket
-// until the machine ends. Prints how many passes and pages that were; exit status 0 if any page left.
+// evict_storm SOCKET SECONDS: takes every page of a running machine out of memory, again and again for that long, through
+// its control socket. Prints how many passes and pages that were; exit status 0 if any page left and the machine lasted.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -61,8 +63,9 @@ penumbra::UniqueFd connect_to(const char* path) {
 }  // namespace
 
 int main(int count, char** words) {
-    if (count != 2) {
-        std::fputs("usage: evict_storm SOCKET\n", stderr);
+    const long seconds = count == 3 ? std::strtol(words[2], nullptr, 10) : 0;
+    if (seconds <= 0) {
+        std::fputs("usage: evict_storm SOCKET SECONDS\n", stderr);
         return 2;
     }
     penumbra::UniqueFd fd = connect_to(words[1]);
@@ -73,16 +76,18 @@ int main(int count, char** words) {
     Client client(std::move(fd));
     if (!client.next() || !client.ask("qmp_capabilities")) return 2;
     std::uint64_t passes = 0, taken = 0, kept = 0;
-    for (;;) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+    bool lasted = true;
+    while (std::chrono::steady_clock::now() < end) {
         const auto answer = client.ask("x-penumbra-evict-pass");
-        if (!answer) break;
-        const auto* result = answer->if_contains("return");
-        if (result == nullptr) break;  // the machine is ending
+        const auto* result = answer ? answer->if_contains("return") : nullptr;
+        lasted = result != nullptr;
+        if (!lasted) break;  // the machine is ending
         ++passes;
         taken += result->at("taken").to_number<std::uint64_t>();
         kept += result->at("kept").to_number<std::uint64_t>();
     }
     std::printf("evicted: %llu passes, %llu pages taken, %llu kept\n", static_cast<unsigned long long>(passes),
                 static_cast<unsigned long long>(taken), static_cast<unsigned long long>(kept));
-    return taken > 0 ? 0 : 1;
+    return taken > 0 && lasted ? 0 : 1;
 }

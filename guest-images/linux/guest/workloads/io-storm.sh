@@ -39,6 +39,7 @@ over_network() {
     echo "network $rounds" >>/tmp/storm-rounds
 }
 
+say "io-storm begins"
 on_disk direct 0 direct &
 on_disk buffered 1 '' &
 [ -z "$url" ] || over_network &
