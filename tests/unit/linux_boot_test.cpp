@@ -28,8 +28,12 @@ TEST_F(LinuxBootTest, BzImageIsEnteredIn64BitMode) {
     EXPECT_EQ(state->tables.value(), abi::boot_tables_base);
     EXPECT_EQ(ram.text(0x100'0000, kernel.code_bytes), kernel.bytes().substr(1024));
     EXPECT_EQ(ram.read<std::uint64_t>(abi::boot_tables_base) & 1, 1U) << "page tables";
-    EXPECT_EQ(ram.read<std::uint64_t>(linux_layout::gdt + 0x10), linux_layout::code_descriptor);
-    EXPECT_EQ(ram.read<std::uint64_t>(linux_layout::gdt + 0x18), linux_layout::data_descriptor);
+    const BootSegments& segments = state->segments;
+    EXPECT_EQ(segments.code, 0x10);
+    EXPECT_EQ(segments.data, 0x18);
+    EXPECT_GE(segments.table_limit, segments.data + 7);
+    EXPECT_EQ(ram.read<std::uint64_t>(segments.table.value() + segments.code), linux_layout::code_descriptor);
+    EXPECT_EQ(ram.read<std::uint64_t>(segments.table.value() + segments.data), linux_layout::data_descriptor);
 
     const auto params = ram.read<boot_params>(state->rsi);
     EXPECT_EQ(params.hdr.header, 0x5372'6448U);

@@ -73,7 +73,11 @@ Result<BootEntry> write_long_mode(const LinuxKernel& kernel, const LinuxParamete
                          .stack_top = Gva{linux_layout::stack_top},
                          .tables = Gpa{abi::boot_tables_base},
                          .rdi = 0,
-                         .rsi = linux_layout::boot_params};
+                         .rsi = linux_layout::boot_params,
+                         .segments = {.code = linux_layout::code_selector,
+                                      .data = linux_layout::data_selector,
+                                      .table = Gva{linux_layout::gdt},
+                                      .table_limit = sizeof(linux_layout::gdt_entries) - 1}};
 }
 
 Result<BootEntry> write_pvh(const LinuxKernel& kernel, const LinuxParameters& parameters, const WriteGuest& write) {

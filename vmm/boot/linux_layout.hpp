@@ -22,7 +22,7 @@ inline constexpr std::uint64_t command_line_bytes = 0x1'0000;  ///< most that is
 static_assert(stack_top <= command_line && command_line + command_line_bytes <= platform::base_memory_end);
 
 /// The segments of the 64-bit boot protocol (kernel, Documentation/arch/x86/boot.rst): flat, code at 0x10, data at
-/// 0x18. Code is at 0x08 as well. Written for kernels that reload a segment before they have a GDT of their own.
+/// 0x18. Code is at 0x08 as well.
 inline constexpr std::uint64_t code_descriptor = 0x00AF'9B00'0000'FFFF;
 inline constexpr std::uint64_t data_descriptor = 0x00CF'9300'0000'FFFF;
 inline constexpr std::array<std::uint64_t, 4> gdt_entries{0, code_descriptor, code_descriptor, data_descriptor};

@@ -34,9 +34,9 @@ kvm_segment flat_segment(std::uint16_t selector, std::uint8_t type) {
     return segment;
 }
 
-void fill_long_mode(kvm_sregs& state, Gpa tables) {
-    state.cs = flat_segment(0x08, type_code);
-    state.ds = state.es = state.fs = state.gs = state.ss = flat_segment(0x10, type_data);
+void fill_long_mode(kvm_sregs& state, const LongModeEntry& entry) {
+    state.cs = flat_segment(entry.segments.code, type_code);
+    state.ds = state.es = state.fs = state.gs = state.ss = flat_segment(entry.segments.data, type_data);
     // The processor wants a task register even before the image loads its own; nothing is behind this one.
     state.tr = {};
     state.tr.type = type_tss;
@@ -45,10 +45,12 @@ void fill_long_mode(kvm_sregs& state, Gpa tables) {
     state.ldt = {};
     state.ldt.unusable = 1;
     state.gdt = {};
+    state.gdt.base = entry.segments.table.value();
+    state.gdt.limit = entry.segments.table_limit;
     state.idt = {};
     state.cr0 = cr0_pe | cr0_mp | cr0_et | cr0_ne | cr0_wp | cr0_pg;
     state.cr2 = 0;
-    state.cr3 = tables.value();
+    state.cr3 = entry.tables.value();
     state.cr4 = cr4_pae | cr4_osfxsr | cr4_osxmmexcpt | cr4_fsgsbase;
     state.cr8 = 0;
     state.efer = efer_lme | efer_lma | efer_nx;
@@ -60,7 +62,7 @@ Result<> Vcpu::set_long_mode(const LongModeEntry& entry) {
     PENUMBRA_ASSERT(is_page_aligned(entry.tables), "page tables start on a page");
     kvm_sregs state{};
     if (ioctl_retry(fd_.get(), KVM_GET_SREGS, &state) < 0) return fail_errno("read the system registers of a vCPU");
-    fill_long_mode(state, entry.tables);
+    fill_long_mode(state, entry);
     int result = ioctl_retry(fd_.get(), KVM_SET_SREGS, &state);
     if (result < 0) {  // a processor without FSGSBASE refuses the bit
         state.cr4 &= ~cr4_fsgsbase;

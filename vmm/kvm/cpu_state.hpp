@@ -72,6 +72,15 @@ struct GuestException {
     std::optional<std::uint32_t> error_code;
 };
 
+/// The segments that a long-mode boot finds loaded, and the table that they are in: a flat 64-bit code segment and flat
+/// data segments. Without a table (limit 0) the guest may not load a segment before it has made its own.
+struct BootSegments {
+    std::uint16_t code = 0x08;
+    std::uint16_t data = 0x10;
+    Gva table;
+    std::uint16_t table_limit = 0;
+};
+
 /// Everything that differs between one long-mode boot and another; the rest is fixed: CPL 0, flat segments, interrupts
 /// off, paging, SSE and no-execute on.
 struct LongModeEntry {
@@ -80,6 +89,7 @@ struct LongModeEntry {
     Gpa tables;       ///< CR3: page-aligned root of four-level page tables
     std::uint64_t rdi = 0;
     std::uint64_t rsi = 0;
+    BootSegments segments{};
 };
 
 }  // namespace penumbra::vmm
