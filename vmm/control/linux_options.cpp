@@ -84,7 +84,7 @@ Result<> complete_linux(LinuxOptions& options) {
     std::ifstream file(folder + "/cmdline");
     std::string line;
     if (!std::getline(file, line)) {
-        return fail("start the disk's own kernel", folder + " holds no loader",
+        return fail("start the disk's own kernel", folder + ": it holds no loader",
                     "make one (guest-images/linux/make loader) and name its folder by --loader, or give --kernel FILE");
     }
     options.kernel = folder + "/vmlinuz";

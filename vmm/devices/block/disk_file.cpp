@@ -123,11 +123,18 @@ Result<> DiskFile::measure_file() {
 
 Result<> DiskFile::measure_device() {
     int logical = 0;
+    int read_only = 0;
     unsigned physical = 0;
     struct stat status{};
     if (::ioctl(fd_.get(), BLKGETSIZE64, &limits_.bytes) != 0 || ::ioctl(fd_.get(), BLKSSZGET, &logical) != 0 ||
-        ::ioctl(fd_.get(), BLKPBSZGET, &physical) != 0 || ::fstat(fd_.get(), &status) != 0) {
+        ::ioctl(fd_.get(), BLKPBSZGET, &physical) != 0 || ::ioctl(fd_.get(), BLKROGET, &read_only) != 0 ||
+        ::fstat(fd_.get(), &status) != 0) {
         return fail_errno("measure the disk", options_.path, "name a block device that works");
+    }
+    // Some drivers open such a device for writing all the same, and then refuse every write.
+    if (writable() && read_only != 0) {
+        return fail(open_act, options_.path + ": the device is read-only",
+                    "make it writable (blockdev --setrw " + options_.path + "), or add ,readonly");
     }
     limits_.block = std::max(static_cast<std::uint32_t>(logical), sector_bytes);
     limits_.physical_block = std::max(limits_.block, std::has_single_bit(physical) ? physical : limits_.block);
