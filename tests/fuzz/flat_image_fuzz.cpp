@@ -1,7 +1,10 @@
 // Any file, given to the guest image reader: it is refused, or all of it lies within the guest's RAM.
+//
+// covers: vmm/boot/flat_image.cpp
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <string>
 
 #include "base/assert.hpp"
@@ -44,12 +47,19 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
         const std::uint64_t magic = FlatImageHeader::magic_value;
         std::copy_n(reinterpret_cast<const unsigned char*>(&magic), sizeof magic,
                     file.begin() + FlatImageHeader::offset);
-        const std::uint64_t bytes = size;
+        // And most of those memory for it, or less, or too much.
+        const std::uint64_t bytes = data[0] % 16 == 2 ? size + 1 : size;
+        const std::array<std::uint64_t, 4> memory{size, size + data[1], size - 1, (4ULL << 20) - data[1]};
         std::copy_n(reinterpret_cast<const unsigned char*>(&bytes), sizeof bytes,
                     file.begin() + FlatImageHeader::offset + sizeof magic);
+        if (data[0] % 4 == 0) {
+            std::copy_n(reinterpret_cast<const unsigned char*>(&memory[data[2] % memory.size()]), sizeof bytes,
+                        file.begin() + FlatImageHeader::offset + sizeof magic + sizeof bytes);
+        }
     }
     store(fd.get(), file.data(), file.size());
-    const Result<FlatImage> image = FlatImage::read(path, layout);
+    const bool is_there = size == 0 || data[0] != 255;
+    const Result<FlatImage> image = FlatImage::read(is_there ? path : "/dev/null", layout);
     if (image) {
         check(*image, layout, size);
     } else {

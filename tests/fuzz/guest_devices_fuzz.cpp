@@ -1,9 +1,16 @@
 // A hostile guest at its two devices: any register accesses, any ring contents, while the host takes pages away.
 // Nothing may crash, hang, or reach memory that no entry allows.
+//
+// covers: vmm/devices/guest_port.cpp vmm/devices/accelerator/accelerator.cpp vmm/devices/accelerator/command.cpp
+// covers: vmm/devices/accelerator/ring_control.cpp vmm/devices/accelerator/engine.cpp
+// covers: vmm/devices/accelerator/read_ahead.cpp
 #include <fuzzer/FuzzedDataProvider.h>
 #include <sched.h>
 
 #include <array>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/assert.hpp"
 #include "tests/support/accelerator_machine.hpp"
@@ -47,6 +54,17 @@ struct Listener final : vmm::GuestPortListener {
     void guest_exited(std::uint64_t) override { PENUMBRA_ASSERT(++ends <= 1, "the run ended twice"); }
     void guest_trapped(std::uint32_t, std::uint64_t) override { PENUMBRA_ASSERT(++ends <= 1, "the run ended twice"); }
     unsigned ends = 0;
+};
+
+/// Says what to touch, three times.
+struct Touches final : vmm::TouchSource {
+    std::optional<Touch> next(std::uint32_t) override {
+        if (left == 0) return std::nullopt;
+        --left;
+        return Touch{address_of(AcceleratorMachine::low_first), abi::TouchKind::write};
+    }
+    void touched(std::uint32_t, std::uint64_t) override {}
+    unsigned left = 3;
 };
 
 /// Addresses in RAM, at its edges, and anywhere.
@@ -97,14 +115,44 @@ void put_command(FuzzedDataProvider& input, Memory& memory) {
     (void)memory.write(Gpa{some_address(input) & ~std::uint64_t{63}}, std::as_bytes(std::span{&command, 1}));
 }
 
-/// A ring as a good driver makes it, so that commands are reached at all.
-void make_ring(FuzzedDataProvider& input, AcceleratorMachine& machine, Memory& memory) {
+/// A ring as a good driver makes it, with commands that mostly make sense.
+void make_ring(FuzzedDataProvider& input, AcceleratorMachine& machine) {
     machine.set(abi::AccelRegister::control, 0);
     machine.enable(std::uint64_t{1} << input.ConsumeIntegralInRange(1, 10));
-    std::array<std::byte, 2 * 64> commands{};
-    input.ConsumeData(commands.data(), commands.size());
-    (void)memory.write(address_of(AcceleratorMachine::low_first), commands);
-    machine.set(abi::AccelRegister::doorbell, input.ConsumeIntegralInRange<std::uint64_t>(1, 4));
+    const auto place = [&] {
+        const Gfn half = input.ConsumeBool() ? AcceleratorMachine::low_first : AcceleratorMachine::high_first;
+        return address_of(half + 20).value() + input.ConsumeIntegralInRange<std::uint64_t>(0, 19 * page_bytes);
+    };
+    for (auto left = input.ConsumeIntegralInRange(1U, 4U); left > 0; --left) {
+        abi::AccelCommand command{};
+        command.opcode = input.ConsumeIntegralInRange(0U, 4U);
+        command.source = place();
+        command.target = input.ConsumeIntegralInRange(0, 7) == 0 ? command.source : place();
+        command.bytes = input.ConsumeIntegralInRange<std::uint64_t>(0, 6 * page_bytes);
+        machine.put(command);
+    }
+    machine.doorbell();
+}
+
+/// The device is reset while its command waits for pages that do not come.
+void reset_while_waiting(FuzzedDataProvider& input, AcceleratorMachine& machine) {
+    make_ring(input, machine);
+    machine.pager().set_mood(test::FakePages::Mood::hold);
+    machine.evict_all();
+    for (unsigned i = 0; i < 200 && machine.pager().waiting() == 0; ++i) ::sched_yield();
+    machine.device().reset();
+    machine.pager().set_mood(test::FakePages::Mood::serve);
+}
+
+/// A line as a good guest prints it, but for its length.
+void print(FuzzedDataProvider& input, Memory& memory, vmm::GuestPort& port) {
+    const Gpa at{some_address(input)};
+    const std::string text = input.ConsumeRandomLengthString(80);
+    const std::uint64_t length = input.ConsumeIntegralInRange(0, 3) == 0 ? some_value(input) : text.size();
+    if (memory.write(at, std::as_bytes(std::span{&length, 1}))) {
+        (void)memory.write(at + sizeof(length), std::as_bytes(std::span{text}));
+    }
+    port.write(static_cast<std::uint64_t>(abi::Port::console), 8, at.value());
 }
 
 void clear(AcceleratorMachine& machine) {
@@ -132,12 +180,13 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     Memory memory(machine);
     clear(machine);
     Listener listener;
-    vmm::GuestPort port(memory, listener, nullptr);
+    Touches touches;
+    vmm::GuestPort port(memory, listener, input.ConsumeBool() ? &touches : nullptr);
     const ThreadRoleScope role(ThreadRole::vcpu, 0);
     for (unsigned step = 0; step < 100 && input.remaining_bytes() > 0; ++step) {
-        switch (input.ConsumeIntegralInRange(0, 9)) {
+        switch (input.ConsumeIntegralInRange(0, 12)) {
             case 0:
-                make_ring(input, machine, memory);
+                make_ring(input, machine);
                 break;
             case 1:
             case 2:
@@ -154,6 +203,17 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
                 break;
             case 6:
                 machine.device().reset();
+                break;
+            case 8:
+                print(input, memory, port);
+                break;
+            case 10:
+                reset_while_waiting(input, machine);
+                break;
+            case 9:
+                machine.device().pause();
+                if (input.ConsumeBool()) machine.evict_all();
+                machine.device().resume();
                 break;
             case 7: {
                 const std::string bytes = input.ConsumeRandomLengthString(64);

@@ -1,24 +1,25 @@
 // Any file, given to the Linux loader as its kernel: it is refused with a reason, or all that is written lies in the
 // guest's RAM, nothing twice, with the entry inside.
 //
-// An input is four bytes of choices (RAM, way of entry, initrd, command line), then the kernel's file. The seeds in
-// corpus/linux_image_fuzz come from linux_seeds.py. Which branches a corpus reaches:
-//   cmake -B build/coverage -G Ninja -DCMAKE_CXX_COMPILER=clang++-19 -DPENUMBRA_BUILD_FUZZERS=ON \
-//     -DPENUMBRA_SANITIZE=fuzzer-no-link "-DCMAKE_CXX_FLAGS=-fprofile-instr-generate -fcoverage-mapping"
-//   ninja -C build/coverage fuzz_linux_image_fuzz && cd build/coverage
-//   LLVM_PROFILE_FILE=linux.profraw fuzzers/linux_image_fuzz -runs=0 ../../tests/fuzz/corpus/linux_image_fuzz
-//   llvm-profdata-19 merge linux.profraw -o linux.profdata
-//   llvm-cov-19 report fuzzers/linux_image_fuzz -instr-profile=linux.profdata ../../vmm/boot
+// An input is four bytes of choices (RAM and what the kernel's name leads to, way of entry, initrd, command line), then
+// the kernel's file. The seeds in corpus/linux_image_fuzz come from linux_seeds.py.
+//
+// covers: vmm/boot/linux_*.cpp vmm/boot/elf_*.cpp vmm/boot/guest_writer.cpp
+// leaves: vmm/boot/address_layout.cpp: made of the host's options
+// leaves: vmm/boot/boot_state.cpp: made of the layout
+// leaves: vmm/boot/e820.cpp: made of the layout
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 #include <map>
 #include <span>
 #include <string>
 
 #include "base/assert.hpp"
 #include "base/unique_fd.hpp"
+#include "vmm/boot/linux_file.hpp"
 #include "vmm/boot/linux_image.hpp"
 #include "vmm/boot/platform_map.hpp"
 
@@ -44,6 +45,7 @@ public:
         resize(bytes);
         return path();
     }
+    void empty() { resize(0); }
 
 private:
     void resize(std::size_t bytes) {
@@ -114,6 +116,48 @@ void check_failure(const LinuxImage& image, const AddressLayout& layout, unsigne
     PENUMBRA_ASSERT(entry ? writes <= good : writes == good + 1, "a failed write was passed over");
 }
 
+/// A file that loses its bytes while it is loaded.
+void check_shrinking(const LinuxImage& image, const AddressLayout& layout, MemoryFile& kernel, unsigned good) {
+    unsigned writes = 0;
+    const auto entry = image.write(layout, Gpa{platform::acpi_base}, [&](Gpa, std::span<const std::byte>) -> Result<> {
+        if (writes++ == good) kernel.empty();
+        return {};
+    });
+    PENUMBRA_ASSERT(entry || !entry.error().act.empty(), "a file that shrank is refused without a reason");
+}
+
+/// Places in a file as its headers give them: those within are read, and no others.
+void check_bounds(const std::string& path, std::span<const unsigned char> bytes) {
+    std::array<std::uint64_t, 2> places{};
+    if (bytes.size() < sizeof(places)) return;
+    std::memcpy(places.data(), bytes.data(), sizeof(places));
+    const Result<BootFile> file = BootFile::open(path, "the kernel");
+    if (!file) return;
+    std::array<std::byte, 64> target{};
+    for (const std::uint64_t place : places) {
+        for (const std::uint64_t offset : {place, place % (2 * bytes.size())}) {
+            const bool within = offset <= bytes.size() && target.size() <= bytes.size() - offset;
+            PENUMBRA_ASSERT(file->read_at(offset, target).has_value() == within, "a file's bounds are not kept");
+        }
+    }
+}
+
+/// What the name of a kernel or an initrd leads to.
+enum class Name : unsigned { file, nothing, folder, device, missing_initrd, shrinking, count };
+
+std::string path_for(Name name, const std::string& file) {
+    switch (name) {
+        case Name::nothing:
+            return "/proc/self/fd/there-is-no-such";
+        case Name::folder:
+            return "/proc/self";
+        case Name::device:
+            return "/dev/null";
+        default:
+            return file;
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
@@ -125,15 +169,20 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     if (size < choices) return -1;
 
     const AddressLayout& layout = layouts[data[0] % layouts.size()];
-    LinuxFiles files{.kernel = kernel.store({data + choices, size - choices}),
+    const auto name = static_cast<Name>(data[0] / layouts.size() % static_cast<unsigned>(Name::count));
+    LinuxFiles files{.kernel = path_for(name, kernel.store({data + choices, size - choices})),
                      .initrd = {},
                      .command_line = lines[data[3] % lines.size()],
                      .elf_entry = entries[data[1] % entries.size()]};
     const std::size_t initrd_bytes = initrds[data[2] % initrds.size()];
     if (initrd_bytes > 0) files.initrd = initrd.store_zeroes(initrd_bytes);
+    if (name == Name::missing_initrd) files.initrd = path_for(Name::nothing, {});
 
     const Result<LinuxImage> image = LinuxImage::read(files, layout);
-    if (image) {
+    if (name == Name::file) check_bounds(files.kernel, {data + choices, size - choices});
+    if (image && name == Name::shrinking) {
+        check_shrinking(*image, layout, kernel, data[1] / entries.size());
+    } else if (image) {
         check(*image, layout, RamContents::unknown);
         check(*image, layout, RamContents::zeroes);
         check_failure(*image, layout, data[1] / entries.size());

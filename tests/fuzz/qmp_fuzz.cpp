@@ -1,4 +1,6 @@
 // Any bytes, cut anywhere, from a client of the control socket: every answer is one line of JSON.
+//
+// covers: vmm/control/qmp/message*.cpp vmm/control/qmp/session.cpp
 #include <boost/json.hpp>
 #include <string_view>
 
@@ -16,6 +18,7 @@ public:
     void resume() override { status_.state = RunState::running; }
     void reset() override {}
     void quit() override { status_.state = RunState::shutdown; }
+    Button press_power_button() override { return Button::pressed; }
     [[nodiscard]] ControlStatus status() const override { return status_; }
     [[nodiscard]] std::string report_json() override { return "{}"; }
     [[nodiscard]] EvictPass evict_pass() override { return {}; }

@@ -1,4 +1,6 @@
 // RangeSet against the set of pages that it stands for.
+//
+// covers: notifier-bridge/invalidation.cpp
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <set>

@@ -104,6 +104,14 @@ TEST_F(GrubTest, DefaultThatIsNotThereGivesTheNewest) {
     EXPECT_EQ(boots("set default=99999999999999999999\n" + entries_), new_);
 }
 
+TEST_F(GrubTest, EntryWithAMenuOfItsOwnKeepsItsPlace) {
+    std::string inner;
+    for (int i = 0; i < 50; ++i) inner += "menuentry inner { linux /none; }\n";
+    files_.put(0, "/boot/inner.cfg", inner);
+    EXPECT_EQ(boots("menuentry outer { source /boot/inner.cfg\n linux /boot/vmlinuz-6.1.0-9 a=1; }\n" + entries_),
+              "/boot/vmlinuz-6.1.0-9||a=1");
+}
+
 TEST_F(GrubTest, SavedEntryComesFromTheEnvironmentBlock) {
     files_.put(0, "/boot/grub/grubenv",
                "# GRUB Environment "

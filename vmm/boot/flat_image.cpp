@@ -1,14 +1,10 @@
 #include "vmm/boot/flat_image.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <span>
 #include <utility>
 
-#include "base/unique_fd.hpp"
 #include "guest-images/common/machine_abi.hpp"
+#include "vmm/boot/linux_file.hpp"
 
 namespace penumbra::vmm {
 
@@ -26,41 +22,22 @@ std::unexpected<Error> too_large(const std::string& path, std::uint64_t bytes) {
                 "give the guest more than " + std::to_string(mib) + " MiB below 3 GiB, or name a smaller image");
 }
 
-Result<std::vector<std::byte>> read_file(int fd, std::size_t size, const std::string& path) {
-    std::vector<std::byte> bytes(size);
-    for (std::size_t done = 0; done < size;) {
-        const ssize_t got = ::read(fd, bytes.data() + done, size - done);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return fail_errno("read", path, "check the medium that holds it");
-        if (got == 0) return fail("read all of (it shrank meanwhile)", path, "try again once it is no longer written");
-        done += static_cast<std::size_t>(got);
-    }
-    return bytes;
-}
-
 }  // namespace
 
 Result<FlatImage> FlatImage::read(const std::string& path, const AddressLayout& layout) {
-    const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!fd) return fail_errno("open the guest image", path, "check its name and that you may read it");
-    struct stat status{};
-    if (::fstat(fd.get(), &status) < 0) return fail_errno("read the size of", path);
-    if (!S_ISREG(status.st_mode)) return not_an_image(path, "not a regular file");
-
-    const auto size = static_cast<std::uint64_t>(status.st_size);
+    PENUMBRA_TRY_ASSIGN(const BootFile file, BootFile::open(path, "a flat guest image"));
+    const std::uint64_t size = file.size();
     if (size < smallest_image) return not_an_image(path, "shorter than an image's header");
     FlatImageHeader header{};
-    const ssize_t got = ::pread(fd.get(), &header, sizeof(header), FlatImageHeader::offset);
-    if (got < 0) return fail_errno("read", path, "check the medium that holds it");
-    if (got != sizeof(header) || header.magic != FlatImageHeader::magic_value) {
-        return not_an_image(path, "no image header");
-    }
+    PENUMBRA_TRY(file.read_at(FlatImageHeader::offset, std::as_writable_bytes(std::span(&header, 1))));
+    if (header.magic != FlatImageHeader::magic_value) return not_an_image(path, "no image header");
     if (header.file_bytes != size) return not_an_image(path, "cut short or added to: its header names another size");
     if (header.memory_bytes < header.file_bytes) return not_an_image(path, "its header is not sound");
     const std::uint64_t room = layout.low_bytes() - abi::image_base;
     if (header.memory_bytes >= room) return too_large(path, header.memory_bytes);
 
-    PENUMBRA_TRY_ASSIGN(std::vector<std::byte> bytes, read_file(fd.get(), size, path));
+    std::vector<std::byte> bytes(size);
+    PENUMBRA_TRY(file.read_at(0, bytes));
     return FlatImage(std::move(bytes), Gpa{abi::image_base + header.memory_bytes});
 }
 

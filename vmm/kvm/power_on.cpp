@@ -14,7 +14,7 @@ namespace penumbra::vmm {
 
 namespace {
 
-constexpr std::uint32_t msr_tsc = 0x10, msr_misc_enable = 0x1A0, msr_mtrr_default = 0x2FF, msr_tsc_deadline = 0x6E0;
+constexpr std::uint32_t msr_tsc = 0x10, msr_misc_enable = 0x1A0, msr_mtrr_default = 0x2FF;
 
 // SDM volume 3, 12.11.2.1: memory types enabled, write-back where no range says otherwise. SDM volume 4,
 // IA32_MISC_ENABLE: fast string operations. A PC's firmware leaves both so; Linux complains otherwise.

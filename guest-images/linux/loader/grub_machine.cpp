@@ -71,7 +71,11 @@ std::expected<BootEntry, std::string> GrubMachine::boot(const MenuItem& entry) {
     initrds_.clear();
     command_line_.clear();
     error_.clear();
+    // An entry that shows a menu of its own adds nothing to the one that it is in, where it has to stay in place.
+    std::vector<MenuItem> own;
+    std::vector<MenuItem>* const outer = std::exchange(lines_, &own);
     if (entry.body != nullptr) call(*entry.body);
+    lines_ = outer;
     variables_ = before;
     if (!error_.empty()) return std::unexpected(std::exchange(error_, {}));
     if (!kernel_) return std::unexpected("\"" + entry.title + "\" names no Linux kernel on these disks");

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Debian's stock cloud kernels as guests: two vCPUs and a root on a virtio disk, over PCI and MMIO, compressed and not.
-# lab: kernels=6.1,6.12 ci=6.12 limit=420 memory=3G cpus=1
+# lab: kernels=6.1,6.12 limit=420 memory=3G cpus=1
 # lab-provide: tests/nested/provide-guest 6.1
 # lab-provide: tests/nested/provide-guest 6.12
 # lab-provide: guest-images/linux/make root-6.12.ext4

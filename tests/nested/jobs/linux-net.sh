@@ -1,6 +1,6 @@
 #!/bin/sh
 # A guest gets an address and fetches a file, over the user-mode network and over a tap.
-# lab: kernels=6.1,6.12 ci=6.12 limit=500 memory=3G cpus=1
+# lab: kernels=6.1,6.12 limit=500 memory=3G cpus=1
 # lab-provide: tests/nested/provide-guest 6.12
 # lab-with: /bin/ip
 . lab-checks
