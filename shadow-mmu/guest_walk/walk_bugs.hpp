@@ -63,16 +63,16 @@ enum class WalkBug : std::uint8_t {
 
 #if defined(PENUMBRA_TEST_SWITCHES)
 
-namespace detail {
+namespace walk_bug_detail {
 inline std::atomic<WalkBug> walk_bug{WalkBug::none};
-}  // namespace detail
+}  // namespace walk_bug_detail
 
-[[nodiscard]] inline bool walk_bug(WalkBug bug) { return detail::walk_bug.load(std::memory_order_relaxed) == bug; }
+[[nodiscard]] inline bool walk_bug(WalkBug bug) { return walk_bug_detail::walk_bug.load(std::memory_order_relaxed) == bug; }
 /// Plants for the life of a scope.
 class PlantedWalkBug {
 public:
-    explicit PlantedWalkBug(WalkBug bug) { detail::walk_bug.store(bug, std::memory_order_relaxed); }
-    ~PlantedWalkBug() { detail::walk_bug.store(WalkBug::none, std::memory_order_relaxed); }
+    explicit PlantedWalkBug(WalkBug bug) { walk_bug_detail::walk_bug.store(bug, std::memory_order_relaxed); }
+    ~PlantedWalkBug() { walk_bug_detail::walk_bug.store(WalkBug::none, std::memory_order_relaxed); }
     PlantedWalkBug(const PlantedWalkBug&) = delete;
     PlantedWalkBug& operator=(const PlantedWalkBug&) = delete;
 };

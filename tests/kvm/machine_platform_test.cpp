@@ -44,8 +44,9 @@ protected:
             return letters.empty();
         })) << "the guest does not listen";
     }
+    /// How often a line ends so: a reset may cut short the line before.
     static std::ptrdiff_t times(const TestMachine& machine, const std::string& line) {
-        return std::ranges::count(machine.lines(), line);
+        return std::ranges::count_if(machine.lines(), [&](const std::string& said) { return said.ends_with(line); });
     }
     static void expect_end(TestMachine& machine, GuestEnd how) {
         ASSERT_TRUE(machine.wait_for(MachineState::ended));
@@ -57,7 +58,8 @@ protected:
     /// Whether the guest said so since it last began.
     static bool says_now(const TestMachine& machine, const std::string& line) {
         const std::vector<std::string> all = machine.lines();
-        const auto begun = std::ranges::find(all.rbegin(), all.rend(), "ready");
+        const auto begun =
+            std::find_if(all.rbegin(), all.rend(), [](const auto& said) { return said.ends_with("ready"); });
         return std::find(all.rbegin(), begun, line) != begun;
     }
     /// Asks until `cpus` have come up beside the first.
