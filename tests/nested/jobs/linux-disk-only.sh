@@ -1,6 +1,6 @@
 #!/bin/sh
 # A machine given only a disk: the newest kernel on it boots, restarts once, and powers off.
-# lab: kernels=6.12 limit=900 ci=none memory=4G cpus=1
+# lab: kernels=6.1,6.12 limit=900 ci=none memory=4G cpus=1
 # lab-provide: guest-images/linux/make disk-only.img
 # lab-provide: guest-images/linux/make loader
 . lab-checks
