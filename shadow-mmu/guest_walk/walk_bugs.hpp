@@ -67,7 +67,9 @@ namespace walk_bug_detail {
 inline std::atomic<WalkBug> walk_bug{WalkBug::none};
 }  // namespace walk_bug_detail
 
-[[nodiscard]] inline bool walk_bug(WalkBug bug) { return walk_bug_detail::walk_bug.load(std::memory_order_relaxed) == bug; }
+[[nodiscard]] inline bool walk_bug(WalkBug bug) {
+    return walk_bug_detail::walk_bug.load(std::memory_order_relaxed) == bug;
+}
 /// Plants for the life of a scope.
 class PlantedWalkBug {
 public:

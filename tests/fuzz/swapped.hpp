@@ -2,8 +2,6 @@
 // end.
 #pragma once
 
-#include <fuzzer/FuzzedDataProvider.h>
-
 #include <cstdint>
 #include <cstdio>
 
@@ -11,8 +9,10 @@
 
 namespace penumbra::test {
 
-/// Swaps out everything, one half, some pages in a row, or every fourth page.
-inline void swap_some_out(FuzzedDataProvider& input, FakeDmaMachine& machine) {
+/// Swaps out everything, one half, some pages in a row, or every fourth page. `input` is a FuzzedDataProvider, which
+/// only the fuzzers' compiler brings.
+template <class Input>
+void swap_some_out(Input& input, FakeDmaMachine& machine) {
     constexpr std::uint64_t pages = FakeDmaMachine::slot_pages;
     const Gfn half = input.ConsumeBool() ? FakeDmaMachine::low_first : FakeDmaMachine::high_first;
     switch (input.ConsumeIntegralInRange(0, 3)) {
@@ -23,8 +23,9 @@ inline void swap_some_out(FuzzedDataProvider& input, FakeDmaMachine& machine) {
             (void)machine.evict(GfnRange{half, pages});
             break;
         case 2: {
-            const auto first = input.ConsumeIntegralInRange<std::uint64_t>(0, pages - 1);
-            (void)machine.evict(GfnRange{half + first, input.ConsumeIntegralInRange<std::uint64_t>(1, pages - first)});
+            const auto first = input.template ConsumeIntegralInRange<std::uint64_t>(0, pages - 1);
+            (void)machine.evict(
+                GfnRange{half + first, input.template ConsumeIntegralInRange<std::uint64_t>(1, pages - first)});
             break;
         }
         default:

@@ -1,5 +1,6 @@
-// evict_storm SOCKET SECONDS: takes every page of a running machine out of memory, again and again for that long, through
-// its control socket. Prints how many passes and pages that were; exit status 0 if any page left and the machine lasted.
+// evict_storm SOCKET SECONDS: takes every page of a running machine out of memory, again and again for that long,
+// through its control socket. Prints how many passes and pages that were; exit status 0 if any page left and the
+// machine lasted.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
