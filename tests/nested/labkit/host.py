@@ -19,7 +19,7 @@ ACCELERATOR = "tcg,thread=single"
 # operation whose result it has overwritten, and when a nested page fault leaves the guest just then, a pointer is what
 # lands in the guest's RFLAGS: double faults and hangs wherever the allocator meets a page that is out.
 CPU = "EPYC,+svm,+npt,-topoext,-nrip-save,-xsavec,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-cx16"
-# A periodic tick: qemu sometimes loses an interrupt of a host that runs a nested guest. It was seen pending in the local
+# A periodic tick: qemu sometimes loses an interrupt of a host that runs a nested guest. One was seen pending in the
 # APIC with nothing asked of the processor, which went on once asked; a bit changed without a lock would explain it. A
 # one-shot timer lost so is never set again, and the host stands still; a later tick brings up what an earlier one lost.
 KERNEL_WORDS = "console=ttyS0 panic=-1 oops=panic mitigations=off sysrq_always_enabled no_timer_check tsc=reliable " \
