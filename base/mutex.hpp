@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/assert.hpp"
+#include "base/schedule_point.hpp"
 #include "base/thread_annotations.hpp"
 
 namespace penumbra {
@@ -34,8 +35,12 @@ enum class LockRank : unsigned {
     hold = 110,
 };
 
+namespace detail {
+inline thread_local constinit unsigned held_rank = 0;
+}
+
 /// Highest rank the calling thread holds, or 0. Used to prove that no lock is held across a fault or a callback.
-[[nodiscard]] unsigned highest_rank_held();
+[[nodiscard]] inline unsigned highest_rank_held() { return detail::held_rank; }
 
 class CAPABILITY("mutex") Mutex {
 public:
@@ -51,6 +56,11 @@ private:
     std::mutex mutex_;
     const unsigned rank_;
     unsigned outer_ = 0;  // rank held by the owner before this lock
+#if defined(PENUMBRA_TEST_SWITCHES)
+    void take(Scheduler& scheduler);
+    void give(Scheduler& scheduler);
+    bool taken_ = false;  // by a thread of a simulation
+#endif
 };
 
 class SCOPED_CAPABILITY MutexLock {
@@ -70,10 +80,13 @@ public:
     void wait(Mutex& mutex) REQUIRES(mutex);
     /// False when the deadline passed first.
     bool wait_until(Mutex& mutex, std::chrono::steady_clock::time_point deadline) REQUIRES(mutex);
-    void notify_one() { condition_.notify_one(); }
-    void notify_all() { condition_.notify_all(); }
+    void notify_one();
+    void notify_all();
 
 private:
+#if defined(PENUMBRA_TEST_SWITCHES)
+    bool sleep(Mutex& mutex, Scheduler& scheduler, Scheduler::Time deadline);
+#endif
     std::condition_variable condition_;
 };
 

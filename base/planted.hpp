@@ -25,6 +25,53 @@ enum class Plant : std::uint8_t {
     hold_page,              ///< not a bug: swap-in of one page waits; planted with 1 + the page's number
     skip_drain,             ///< start does not wait for accesses in flight
     skip_io_drain,          ///< IoTable's start does not wait for pages that are held
+    split_forgets_rights,   ///< the leaves that a split makes may be written, whatever the large leaf permitted
+    collapse_skips_flush,   ///< a table is replaced by a large leaf with its small translations still cached
+    free_before_flush,      ///< a table page is used again while its translations may be cached
+    free_before_grace,      ///< a table page is used again while readers may walk it
+    young_query_clears,     ///< asking whether a page was accessed forgets that it was
+    clean_skips_flush,      ///< dirty marks are cleared, and writers go on through translations that set none
+    clear_before_flush,     ///< a zapped entry can be claimed again before its translation is flushed
+    miss_disallow,          ///< a page that forbids large leaves over it is not counted
+    // Bugs of the protocol, for the simulation (docs/testing.md).
+    reverse_starts,           ///< the bridge delivers starts from the window outwards
+    keep_aborted_starts,      ///< subscribers that were started are not ended when a later one would block
+    straddle_change,          ///< subscribers change while an invalidation is open
+    end_uncounted,            ///< an end leaves the sequence as it was before the start
+    end_wakes_nobody,         ///< faults that wait for an end sleep on
+    hold_off_first_range,     ///< only the first range of an event is held off
+    sample_while_open,        ///< a fault's sample does not wait for open invalidations
+    lift_early,               ///< the window's hold-off ends with its start
+    no_hold_off,              ///< the window's table does not hold faults off
+    recheck_before_claim,     ///< a fault looks at the sequence again before it claims the entry
+    sample_after_resolve,     ///< a fault samples the sequence when it has its page
+    skip_commit,              ///< a fault does not ask whether the page moved since
+    keep_claim,               ///< a fault that met an invalidation leaves its claim behind
+    conclude_twice,           ///< a fault that starts over gives back twice what it reserved
+    publish_before_fill,      ///< the entry is present before its page is
+    publish_failed_fill,      ///< the entry becomes present though its page did not come
+    forget_conclude,          ///< a fault that lost its claim keeps what it reserved
+    fill_tlb_unchecked,       ///< a device's TLB keeps a fill whose entry left meanwhile
+    announce_late,            ///< VMM code looks at the entry first and announces its access afterwards
+    hold_unchecked,           ///< a hold is granted without a second look at the entry
+    clear_kept_page,          ///< a page that the kernel would not give loses its entry
+    keep_frozen,              ///< a start that would block leaves what it froze
+    wait_while_frozen,        ///< I/O is waited for with its page's neighbours frozen
+    last_hold_wakes_nobody,   ///< the last hold of a page ends, and who waits sleeps on
+    access_wakes_nobody,      ///< an access ends, and who drains sleeps on
+    shift_staging,            ///< behind a page that stays, pages go to the wrong slots
+    pack_pinned,              ///< a slot is emptied while a fault reads it
+    commit_old_slot,          ///< a page is rescued from a slot that it left meanwhile
+    drop_before_install,      ///< a tier's copy is dropped before the page is in the window
+    abandon_keeps_word,       ///< a fault that cannot finish leaves the page called resident
+    abandon_keeps_charge,     ///< ... and charged
+    abandon_keeps_pin,        ///< ... and its slot pinned
+    keep_discarded,           ///< a page that was discarded while leaving is kept in its slot
+    keep_lost_blob,           ///< what was stored of a page that came back meanwhile is not dropped
+    release_before_emptying,  ///< a slot is given out again before it is emptied
+    write_back_unchecked,     ///< a blob that was written back is dropped, whatever its page's word says
+    forget_keeps_copy,        ///< a discarded page's copy in a tier stays
+    kick_wakes_nobody,        ///< the background pass sleeps on when it is asked for
     count
 };
 

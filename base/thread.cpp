@@ -13,7 +13,7 @@ namespace penumbra {
 
 namespace {
 
-thread_local ThreadRegister::Entry* self_entry = nullptr;
+using detail::self_entry;
 
 const std::uint32_t* rseq_cpu_of_this_thread() {
     if (__rseq_size == 0) return nullptr;
@@ -23,7 +23,12 @@ const std::uint32_t* rseq_cpu_of_this_thread() {
 
 }  // namespace
 
-pid_t current_tid() { return static_cast<pid_t>(::syscall(SYS_gettid)); }
+pid_t current_tid() {
+#if defined(PENUMBRA_TEST_SWITCHES)
+    if (const Scheduler* simulated = scheduler()) return static_cast<pid_t>(simulated->thread_number());
+#endif
+    return static_cast<pid_t>(::syscall(SYS_gettid));
+}
 
 ThreadRegister& ThreadRegister::instance() {
     static ThreadRegister instance;
@@ -63,22 +68,45 @@ ThreadRegister::Entry* ThreadRegister::find(pid_t tid) {
 
 ThreadRegister::Entry* ThreadRegister::self() { return self_entry; }
 
-Thread::Thread(std::string name, ThreadRole role, std::function<void()> body, std::uint32_t index)
-    : thread_([name = std::move(name), role, body = std::move(body), index] {
-          ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
-          const ThreadRoleScope scope(role, index);
-          body();
-      }) {}
+Thread::Thread(std::string name, ThreadRole role, std::function<void()> body, std::uint32_t index) {
+#if defined(PENUMBRA_TEST_SWITCHES)
+    if (Scheduler* simulated = scheduler()) {
+        simulated_ = simulated->start_thread(std::move(name), [role, body = std::move(body), index] {
+            const ThreadRoleScope scope(role, index);
+            body();
+        });
+        return;
+    }
+#endif
+    thread_ = std::thread([name = std::move(name), role, body = std::move(body), index] {
+        ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
+        const ThreadRoleScope scope(role, index);
+        body();
+    });
+}
 
 Thread& Thread::operator=(Thread&& other) noexcept {
     if (this != &other) {
         join();
         thread_ = std::move(other.thread_);
+#if defined(PENUMBRA_TEST_SWITCHES)
+        simulated_ = std::exchange(other.simulated_, 0);
+#endif
     }
     return *this;
 }
 
+bool Thread::joinable() const {
+#if defined(PENUMBRA_TEST_SWITCHES)
+    if (simulated_ != 0) return true;
+#endif
+    return thread_.joinable();
+}
+
 void Thread::join() {
+#if defined(PENUMBRA_TEST_SWITCHES)
+    if (simulated_ != 0) return scheduler()->join_thread(std::exchange(simulated_, 0));
+#endif
     if (thread_.joinable()) thread_.join();
 }
 

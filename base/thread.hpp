@@ -9,6 +9,9 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
+
+#include "base/schedule_point.hpp"
 
 namespace penumbra {
 
@@ -40,6 +43,10 @@ private:
     static constexpr std::size_t capacity = 1024;
     std::array<Entry, capacity> entries_;
 };
+
+namespace detail {
+inline thread_local constinit ThreadRegister::Entry* self_entry = nullptr;
+}
 
 /// Registers the calling thread for a scope.
 class ThreadRoleScope {
@@ -75,18 +82,22 @@ class Thread {
 public:
     Thread() = default;
     Thread(std::string name, ThreadRole role, std::function<void()> body, std::uint32_t index = 0);
-    Thread(Thread&&) = default;
+    Thread(Thread&& other) noexcept { *this = std::move(other); }
     Thread& operator=(Thread&& other) noexcept;
     ~Thread() { join(); }
 
     void join();
-    [[nodiscard]] bool joinable() const { return thread_.joinable(); }
+    [[nodiscard]] bool joinable() const;
     [[nodiscard]] pthread_t native_handle() { return thread_.native_handle(); }
 
 private:
     std::thread thread_;
+#if defined(PENUMBRA_TEST_SWITCHES)
+    std::uint64_t simulated_ = 0;  // its number in a simulation
+#endif
 };
 
+/// The kernel's id of the calling thread; in a simulation its number there.
 [[nodiscard]] pid_t current_tid();
 
 }  // namespace penumbra

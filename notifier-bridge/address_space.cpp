@@ -6,6 +6,7 @@
 #include "base/assert.hpp"
 #include "base/callback_scope.hpp"
 #include "base/planted.hpp"
+#include "base/schedule_point.hpp"
 
 namespace penumbra::bridge {
 
@@ -30,7 +31,7 @@ AddressSpace::~AddressSpace() { PENUMBRA_ASSERT(order_.empty(), "address space d
 void AddressSpace::begin_change() {
     while (changing_) changed_.wait(mutex_);
     changing_ = true;
-    while (open_ > 0) changed_.wait(mutex_);
+    while (open_ > 0 && !planted(Plant::straddle_change)) changed_.wait(mutex_);
 }
 
 void AddressSpace::end_change() {
@@ -111,8 +112,10 @@ Invalidation::Invalidation(AddressSpace& space, InvalidationEvent event) : space
         return;
     }
     for (std::size_t i = 0; i < space_.order_.size(); ++i) {
-        if (space_.order_[i]->invalidate_start(event_) == StartResult::done) continue;
-        end(i);
+        schedule_point(Step::callback, &space_);
+        const std::size_t place = planted(Plant::reverse_starts) ? space_.order_.size() - 1 - i : i;
+        if (space_.order_[place]->invalidate_start(event_) == StartResult::done) continue;
+        if (!planted(Plant::keep_aborted_starts)) end(i);
         space_.stats_.would_block.add();
         return;
     }
@@ -129,6 +132,7 @@ Invalidation::~Invalidation() {
 void Invalidation::end(std::size_t subscribers) {
     for (std::size_t i = subscribers; i-- > 0;) {
         if (planted(Plant::drop_invalidate_end)) continue;
+        schedule_point(Step::callback, &space_);
         space_.order_[i]->invalidate_end(event_);
     }
 }

@@ -2,6 +2,8 @@
 
 #include "base/assert.hpp"
 #include "base/callback_scope.hpp"
+#include "base/planted.hpp"
+#include "base/schedule_point.hpp"
 
 namespace penumbra::bridge {
 
@@ -15,11 +17,13 @@ void IntervalSubscription::for_each_region(const RangeSet& ranges, Fn&& fn) {
             last = r;
             fn(r % regions);
         }
+        if (planted(Plant::hold_off_first_range)) return;
     }
 }
 
 void IntervalSubscription::hold_off(const RangeSet& ranges) {
     for_each_region(ranges, [this](std::size_t r) {
+        schedule_point(Step::entry_write, &words_[r]);
         const std::uint64_t before = words_[r].fetch_add(1, std::memory_order_seq_cst);
         PENUMBRA_ASSERT((before & active_mask) != active_mask, "too many open invalidations");
     });
@@ -27,10 +31,12 @@ void IntervalSubscription::hold_off(const RangeSet& ranges) {
 
 void IntervalSubscription::lift(const RangeSet& ranges) {
     for_each_region(ranges, [this](std::size_t r) {
-        const std::uint64_t before = words_[r].fetch_add(one_ended - 1, std::memory_order_seq_cst);
+        schedule_point(Step::entry_write, &words_[r]);
+        const std::uint64_t before = words_[r].fetch_add(
+            planted(Plant::end_uncounted) ? ~std::uint64_t{0} : one_ended - 1, std::memory_order_seq_cst);
         PENUMBRA_ASSERT((before & active_mask) != 0, "invalidation ended twice");
     });
-    if (waiters_.load(std::memory_order_seq_cst) == 0) return;
+    if (waiters_.load(std::memory_order_seq_cst) == 0 || planted(Plant::end_wakes_nobody)) return;
     const MutexLock lock(mutex_);
     ended_.notify_all();
 }
@@ -39,8 +45,9 @@ std::optional<IntervalSubscription::Sequence> IntervalSubscription::read_begin(
     Hvp page, std::chrono::steady_clock::time_point deadline) {
     PENUMBRA_ASSERT(!in_bridge_callback(), "a callback waited for an invalidation to end");
     std::atomic<std::uint64_t>& word = words_[region_of(page)];
+    schedule_point(Step::entry_read, &word);
     std::uint64_t now = word.load(std::memory_order_seq_cst);
-    if ((now & active_mask) == 0) return Sequence{now};
+    if ((now & active_mask) == 0 || planted(Plant::sample_while_open)) return Sequence{now};
 
     const MutexLock lock(mutex_);
     waiters_.fetch_add(1, std::memory_order_seq_cst);
@@ -54,6 +61,7 @@ std::optional<IntervalSubscription::Sequence> IntervalSubscription::read_begin(
 }
 
 bool IntervalSubscription::read_retry(Hvp page, Sequence sample) const {
+    schedule_point(Step::entry_read, &words_[region_of(page)]);
     return words_[region_of(page)].load(std::memory_order_seq_cst) != static_cast<std::uint64_t>(sample);
 }
 

@@ -5,15 +5,17 @@
 #include <cstdint>
 #include <string_view>
 
+#include "shadow-mmu/format/entry_state.hpp"
+
 namespace penumbra::mmu {
 
-enum class FaultAccess : std::uint8_t { read, write };
+using FaultAccess = Touch;
 
 enum class FaultOutcome : std::uint8_t {
     installed,      ///< the entry is present now
     spurious,       ///< it was present already, or somebody else is putting it in
     retry,          ///< invalidations kept intervening: the caller faults again
-    emulate,        ///< no RAM there: a device register or nothing
+    emulate,        ///< no RAM there, a device register or nothing; or a write that no entry may permit
     denied,         ///< the table was released
     out_of_memory,  ///< no table page left
 };
@@ -34,6 +36,14 @@ enum class FaultOutcome : std::uint8_t {
     }
     return "?";
 }
+
+/// What an entry is to a touch of its page.
+enum class Standing : std::uint8_t {
+    absent,     ///< nothing, or somebody is changing it: a fault has to bring the page
+    serves,     ///< it permits the touch already
+    granted,    ///< it does now: it had aged, or may be written
+    forbidden,  ///< it is there and may not permit the touch
+};
 
 /// Answer to a fault that wants an entry for itself.
 enum class Claim : std::uint8_t {

@@ -9,6 +9,8 @@
 #include "base/callback_scope.hpp"
 #include "base/mutex.hpp"
 #include "base/planted.hpp"
+#include "base/wait.hpp"
+#include "notifier-bridge/interval_subscription.hpp"
 #include "shadow-mmu/fault/fault.hpp"
 #include "shadow-mmu/fault/page_source.hpp"
 
@@ -17,10 +19,21 @@ namespace penumbra::mmu {
 /// Test builds may pass time between resolve and claim, to open the race that read_retry closes.
 void open_install_race();
 
-/// Table must have: memslots(), sequence(), counters(), name(), present(gfn), and
-///   claim(gfn) -> Claim: {taken, present, contended, released, out_of_memory}
+/// Samples the page's sequence. The clock is read only when an invalidation holds the page off.
+template <class Table>
+[[nodiscard]] std::optional<bridge::IntervalSubscription::Sequence> sample_sequence(Table& table, Hvp page,
+                                                                                    const FaultLimits& limits) {
+    constexpr std::chrono::steady_clock::time_point at_once{};
+    if (const auto sample = table.sequence().read_begin(page, at_once)) [[likely]]
+        return sample;
+    return table.sequence().read_begin(page, steady_now() + limits.hold_off);
+}
+
+/// Table must have: memslots(), sequence(), counters(), name(), Cursor, and
+///   touch(gfn, access) -> Standing         whether the entry serves the access, or does now
+///   claim(gfn, cursor) -> Claim: {taken, present, contended, released, out_of_memory}
 ///   fill(gfn, page, content) -> Result<>   after a taken claim: makes the page reachable; an error changes nothing
-///   publish(gfn, page) / abandon(gfn)      ends a taken claim
+///   publish(cursor, page) / abandon(cursor)   ends a taken claim
 /// Call with no lock held and outside bridge callbacks.
 template <class Table>
 [[nodiscard]] Result<FaultOutcome> handle_fault(Table& table, PageSource& source, Gfn gfn, FaultAccess access,
@@ -32,37 +45,54 @@ template <class Table>
     table.counters().faults.add();
 
     for (unsigned attempt = 0; attempt < limits.attempts; ++attempt) {
-        const auto sample = table.sequence().read_begin(*page, std::chrono::steady_clock::now() + limits.hold_off);
+        auto sample = sample_sequence(table, *page, limits);
         if (!sample)
             return fail("go on with a fault: an invalidation of the page never ended", std::string(table.name()));
-        if (table.present(gfn)) return FaultOutcome::spurious;
+        const Standing standing = table.touch(gfn, access);
+        if (standing == Standing::serves) return FaultOutcome::spurious;
+        if (standing == Standing::granted) return FaultOutcome::installed;
+        if (standing == Standing::forbidden) return FaultOutcome::emulate;
 
         PENUMBRA_TRY_ASSIGN(ResolvedPage resolved, source.resolve(*page, access));
         if (planted(Plant::delay_before_install)) open_install_race();
+        if (planted(Plant::sample_after_resolve))
+            sample = table.sequence().read_begin(*page, steady_now() + limits.hold_off);
+        const bool collided_early = planted(Plant::recheck_before_claim) && table.sequence().read_retry(*page, *sample);
 
-        const Claim claim = table.claim(gfn);
+        typename Table::Cursor entry;
+        const Claim claim = table.claim(gfn, entry);
         if (claim != Claim::taken) {
-            source.conclude(*page, resolved, Conclusion::abandoned);
+            if (!planted(Plant::forget_conclude)) source.conclude(*page, resolved, Conclusion::abandoned);
             if (claim == Claim::released) return FaultOutcome::denied;
             if (claim == Claim::out_of_memory) return FaultOutcome::out_of_memory;
             if (claim == Claim::present) return FaultOutcome::spurious;
             table.counters().retries.add();  // contended: frozen by an invalidation, or another fault has it in hand
             continue;
         }
-        const bool collided = table.sequence().read_retry(*page, *sample) && !planted(Plant::skip_sequence_recheck);
-        const std::optional<Content> content = collided ? std::nullopt : source.commit(*page, resolved);
+        bool collided = collided_early;
+        if (!planted(Plant::skip_sequence_recheck) && !planted(Plant::recheck_before_claim))
+            collided = table.sequence().read_retry(*page, *sample);
+        std::optional<Content> content = resolved.content;
+        if (collided) {
+            content.reset();
+        } else if (!planted(Plant::skip_commit)) {
+            content = source.commit(*page, resolved);
+        }
         if (!content) {
-            table.abandon(gfn);
+            if (!planted(Plant::keep_claim)) table.abandon(entry);
             source.conclude(*page, resolved, Conclusion::abandoned);
+            if (planted(Plant::conclude_twice)) source.conclude(*page, resolved, Conclusion::abandoned);
             table.counters().retries.add();
             continue;
         }
-        if (Result<> filled = table.fill(gfn, *page, *content); !filled) {
+        const bool early = planted(Plant::publish_before_fill);
+        if (early) table.publish(entry, *page);
+        if (Result<> filled = table.fill(gfn, *page, *content); !filled && !planted(Plant::publish_failed_fill)) {
             source.conclude(*page, resolved, Conclusion::abandoned);
-            table.abandon(gfn);
+            table.abandon(entry);
             return std::unexpected{std::move(filled).error()};
         }
-        table.publish(gfn, *page);
+        if (!early) table.publish(entry, *page);
         source.conclude(*page, resolved, Conclusion::installed);
         return FaultOutcome::installed;
     }

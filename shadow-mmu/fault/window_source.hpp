@@ -15,13 +15,15 @@ public:
     WindowSource(EptTable& ept, PageSource& pager) : ept_(ept), pager_(pager) {}
 
     [[nodiscard]] Result<ResolvedPage> resolve(Hvp page, FaultAccess access) override;
-    [[nodiscard]] std::optional<Content> commit(Hvp, ResolvedPage& resolved) override { return resolved.content; }
+    [[nodiscard]] std::optional<Content> commit(Hvp page, ResolvedPage& resolved) override;
     void conclude(Hvp, ResolvedPage&, Conclusion) override {}
 
     /// Pages that were out of the window when a device asked for them.
     [[nodiscard]] std::uint64_t brought_in() const { return brought_in_.get(); }
 
 private:
+    static constexpr std::uint64_t in_window = 1;  // a ticket
+
     EptTable& ept_;
     PageSource& pager_;
     Counter brought_in_;

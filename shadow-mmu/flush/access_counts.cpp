@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/planted.hpp"
+#include "base/schedule_point.hpp"
 
 namespace penumbra::mmu {
 
@@ -21,24 +23,27 @@ AccessCounts::Word& AccessCounts::word(std::uint64_t page) const {
 }
 
 bool AccessCounts::enter(std::uint64_t page) {
+    schedule_point(Step::entry_write, &word(page));
     if ((word(page).fetch_add(1, std::memory_order_seq_cst) & count_mask) < most_per_page) return true;
     leave(page);
     return false;
 }
 
 void AccessCounts::leave(std::uint64_t page) {
+    schedule_point(Step::entry_write, &word(page));
     const std::uint16_t before = word(page).fetch_sub(1, std::memory_order_seq_cst);
     PENUMBRA_ASSERT((before & count_mask) != 0, "an access ended twice");
     if (before != (waited_for | 1)) return;
     // A waiter sets the mark under the lock: it either sees the page idle there, or sleeps by now.
     const MutexLock lock(shard(page).mutex);
     word(page).fetch_and(count_mask, std::memory_order_seq_cst);
-    shard(page).idle.notify_all();
+    if (!planted(Plant::last_hold_wakes_nobody)) shard(page).idle.notify_all();
 }
 
 bool AccessCounts::wait_until_idle(std::uint64_t page, std::chrono::steady_clock::time_point deadline) {
     const MutexLock lock(shard(page).mutex);
     for (;;) {
+        schedule_point(Step::entry_write, &word(page));
         const std::uint16_t before = word(page).fetch_or(waited_for, std::memory_order_seq_cst);
         if ((before & count_mask) == 0) return true;
         if (!shard(page).idle.wait_until(shard(page).mutex, deadline)) return !busy(page);

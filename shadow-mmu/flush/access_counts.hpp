@@ -17,6 +17,7 @@
 #include "base/mapped_region.hpp"
 #include "base/mutex.hpp"
 #include "base/result.hpp"
+#include "base/schedule_point.hpp"
 
 namespace penumbra::mmu {
 
@@ -33,6 +34,7 @@ public:
     [[nodiscard]] bool enter(std::uint64_t page);
     void leave(std::uint64_t page);
     [[nodiscard]] bool busy(std::uint64_t page) const {
+        schedule_point(Step::entry_read, &word(page));
         return (word(page).load(std::memory_order_seq_cst) & count_mask) != 0;
     }
     /// Waits until no access to the page is in flight; false at the deadline. Where new accesses go on being announced

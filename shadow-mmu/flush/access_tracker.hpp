@@ -14,6 +14,9 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/per_thread.hpp"
+#include "base/planted.hpp"
+#include "base/wait.hpp"
 #include "notifier-bridge/invalidation.hpp"
 
 namespace penumbra::mmu {
@@ -35,8 +38,9 @@ public:
         ~Guard() { reset(); }
         void reset() {
             if (slot_ == nullptr) return;
+            schedule_point(Step::entry_write, slot_);
             slot_->store(0, std::memory_order_seq_cst);
-            slot_->notify_all();
+            if (!planted(Plant::access_wakes_nobody)) wake_all(*slot_);
             slot_ = nullptr;
         }
 
@@ -49,10 +53,11 @@ public:
     /// Announces an access. The caller must look at the entry afterwards, and touch the page only if it is still
     /// present.
     [[nodiscard]] Guard enter(Hvp page) {
-        static thread_local std::size_t hint = 0;
+        std::size_t& hint = per_thread<Hint>().slot;
         for (std::size_t i = 0; i < capacity; ++i) {
             const std::size_t at = (hint + i) % capacity;
             std::uint64_t free = 0;
+            schedule_point(Step::entry_write, this);
             if (!slots_[at].page.compare_exchange_strong(free, page.value() + 1, std::memory_order_seq_cst)) continue;
             hint = at;
             return Guard{&slots_[at].page};
@@ -61,6 +66,7 @@ public:
     }
 
     [[nodiscard]] bool busy(const bridge::RangeSet& ranges) const {
+        schedule_point(Step::entry_read, this);
         for (const Slot& slot : slots_) {
             const std::uint64_t value = slot.page.load(std::memory_order_seq_cst);
             if (value != 0 && ranges.contains(Hvp{value - 1})) return true;
@@ -70,17 +76,21 @@ public:
 
     /// Waits for every access to the ranges that was announced before the call. Accesses are short: one page each.
     void drain(const bridge::RangeSet& ranges) const {
+        schedule_point(Step::entry_read, this);
         for (const Slot& slot : slots_) {
             for (;;) {
                 const std::uint64_t value = slot.page.load(std::memory_order_seq_cst);
                 if (value == 0 || !ranges.contains(Hvp{value - 1})) break;
-                slot.page.wait(value, std::memory_order_seq_cst);
+                wait_while(slot.page, value);
             }
         }
     }
 
 private:
     static constexpr std::size_t capacity = 128;
+    struct Hint {
+        std::size_t slot = 0;  // where the thread found room last
+    };
     struct alignas(64) Slot {
         std::atomic<std::uint64_t> page{0};  // page + 1; 0: free
     };

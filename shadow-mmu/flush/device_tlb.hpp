@@ -12,6 +12,7 @@
 
 #include "base/counters.hpp"
 #include "base/planted.hpp"
+#include "base/schedule_point.hpp"
 #include "shadow-mmu/flush/tlb.hpp"
 
 namespace penumbra::mmu {
@@ -20,6 +21,7 @@ class DeviceTlb final : public Tlb {
 public:
     [[nodiscard]] std::optional<Hvp> lookup(Gfn gfn) const {
         const Entry& entry = entries_[index_of(gfn)];
+        schedule_point(Step::entry_read, &entry);
         if (entry.tag.load(std::memory_order_seq_cst) != gfn.value() + 1) return std::nullopt;
         return Hvp{entry.page.load(std::memory_order_relaxed)};
     }
@@ -27,10 +29,11 @@ public:
     template <class StillPresent>
     void fill(Gfn gfn, Hvp page, StillPresent&& still_present) {
         Entry& entry = entries_[index_of(gfn)];
+        schedule_point(Step::entry_write, &entry);
         entry.tag.store(0, std::memory_order_seq_cst);
         entry.page.store(page.value(), std::memory_order_relaxed);
         entry.tag.store(gfn.value() + 1, std::memory_order_seq_cst);
-        if (!still_present()) entry.tag.store(0, std::memory_order_seq_cst);
+        if (!planted(Plant::fill_tlb_unchecked) && !still_present()) entry.tag.store(0, std::memory_order_seq_cst);
     }
 
     void flush(std::span<const GfnRange> ranges) override {
@@ -40,6 +43,7 @@ public:
             if (range.pages() >= entries) return clear();
             for (Gfn gfn = range.first(); gfn < range.end(); ++gfn) {
                 std::uint64_t tag = gfn.value() + 1;
+                schedule_point(Step::entry_write, &entries_[index_of(gfn)]);
                 entries_[index_of(gfn)].tag.compare_exchange_strong(tag, 0, std::memory_order_seq_cst);
             }
         }

@@ -1,11 +1,13 @@
 #include "shadow-mmu/flush/hold_times.hpp"
 
+#include "base/wait.hpp"
+
 namespace penumbra::mmu {
 
 namespace {
 
 std::int64_t nanoseconds_now() {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(HoldTimes::Clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(steady_now().time_since_epoch()).count();
 }
 
 }  // namespace

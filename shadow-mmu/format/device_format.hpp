@@ -1,50 +1,49 @@
-// The accelerator's own page-table entries: bits only. One valid bit, write permission, large, a 40-bit frame and two
-// marks.
+// The accelerator's own page-table entries: bits only. One valid bit, write permission, large, accessed, dirty, a
+// 40-bit frame and software's marks.
 #pragma once
 
-#include <cstdint>
-
-#include "base/address.hpp"
-#include "base/page_size.hpp"
-#include "shadow-mmu/format/entry_state.hpp"
+#include "shadow-mmu/format/basic_format.hpp"
 
 namespace penumbra::mmu {
 
-struct DeviceFormat {
-    static constexpr Level top_level = Level::top_4;
-
+struct DeviceBits {
     static constexpr std::uint64_t valid = 1ULL << 0;
     static constexpr std::uint64_t write = 1ULL << 1;
     static constexpr std::uint64_t large = 1ULL << 2;
+    static constexpr std::uint64_t accessed = 1ULL << 3;
+    static constexpr std::uint64_t dirty = 1ULL << 4;
     static constexpr std::uint64_t frame_mask = 0x000F'FFFF'FFFF'F000;
-    static constexpr std::uint64_t busy_mark = 1ULL << 62;
-    static constexpr std::uint64_t frozen_mark = 1ULL << 63;
+    static constexpr std::uint64_t live = 1ULL << 5;
+    static constexpr std::uint64_t host_writable = 1ULL << 6;
+    static constexpr std::uint64_t mmu_writable = 1ULL << 7;
+    static constexpr std::uint64_t tracked = 1ULL << 8;
+    static constexpr unsigned saved_shift = 9;  ///< valid, at 9
+    static constexpr unsigned kind_shift = 62;
 
-    [[nodiscard]] static constexpr std::uint64_t leaf(Hvp frame, Permission permission, Level level) {
-        return (frame.value() << page_shift) | valid | (permission == Permission::read_write ? write : 0) |
-               (level == Level::page_4k ? 0 : large);
-    }
-    [[nodiscard]] static constexpr std::uint64_t table(Hvp node) { return (node.value() << page_shift) | valid; }
-    [[nodiscard]] static constexpr std::uint64_t busy() { return busy_mark; }
-    [[nodiscard]] static constexpr std::uint64_t frozen(std::uint64_t present) {
-        return (present & ~valid) | frozen_mark;
-    }
-    [[nodiscard]] static constexpr std::uint64_t thawed(std::uint64_t frozen_entry) {
-        return (frozen_entry & ~frozen_mark) | valid;
-    }
-    [[nodiscard]] static constexpr Hvp frame(std::uint64_t entry) { return Hvp{(entry & frame_mask) >> page_shift}; }
+    static constexpr std::uint64_t walk = valid;
+    static constexpr std::uint64_t rights_mask = write;
+    static constexpr std::uint64_t small_leaf = valid;
+    static constexpr std::uint64_t small_leaf_walk = valid;
+    static constexpr std::uint64_t table_bits = valid;
+    static constexpr std::uint64_t table_accessed = 0;
+    static constexpr std::uint64_t large_pat = 0;
 
-    [[nodiscard]] static constexpr EntryState state(std::uint64_t entry, Level level) {
-        if (entry == 0) return EntryState::empty;
-        if ((entry & busy_mark) != 0) return EntryState::busy;
-        if ((entry & frozen_mark) != 0) return EntryState::frozen;
-        return level == Level::page_4k || (entry & large) != 0 ? EntryState::present : EntryState::table;
+    /// A device executes nothing and has no user mode.
+    [[nodiscard]] static constexpr std::uint64_t encode(Rights rights) { return rights.has(Right::write) ? write : 0; }
+    [[nodiscard]] static constexpr Rights decode(std::uint64_t entry) {
+        const Rights read = Right::execute | Right::user;
+        return (entry & write) != 0 ? read | Right::write : read;
     }
+    [[nodiscard]] static constexpr std::uint64_t to_small(std::uint64_t entry) { return entry & ~large; }
+    [[nodiscard]] static constexpr std::uint64_t to_large(std::uint64_t entry) { return entry | large; }
 };
 
-static_assert(((DeviceFormat::busy_mark | DeviceFormat::frozen_mark) & DeviceFormat::frame_mask) == 0);
-static_assert(DeviceFormat::thawed(DeviceFormat::frozen(DeviceFormat::leaf(Hvp{7}, Permission::read_write,
-                                                                           Level::page_4k))) ==
-              DeviceFormat::leaf(Hvp{7}, Permission::read_write, Level::page_4k));
+template <Level Top, AccessedDirty Ad>
+using DeviceFormatOf = BasicFormat<DeviceBits, Top, Ad>;
+
+using DeviceFormat = DeviceFormatOf<Level::top_4, AccessedDirty::emulated>;
+
+static_assert(bits_are_apart<DeviceFormat>() && keeps_translations<DeviceFormat>());
+static_assert(keeps_translations<DeviceFormatOf<Level::top_5, AccessedDirty::hardware>>());
 
 }  // namespace penumbra::mmu

@@ -2,61 +2,61 @@
 // hardware would name a physical frame; KVM's own tables below hold that.
 #pragma once
 
-#include <cstdint>
-
-#include "base/address.hpp"
-#include "base/page_size.hpp"
-#include "shadow-mmu/format/entry_state.hpp"
+#include "shadow-mmu/format/basic_format.hpp"
 
 namespace penumbra::mmu {
 
-struct EptFormat {
-    static constexpr Level top_level = Level::top_4;
-
+struct EptBits {
     static constexpr std::uint64_t read = 1ULL << 0;
     static constexpr std::uint64_t write = 1ULL << 1;
     static constexpr std::uint64_t execute = 1ULL << 2;
     static constexpr std::uint64_t write_back = 6ULL << 3;  ///< memory type, bits 5:3
     static constexpr std::uint64_t large = 1ULL << 7;
+    static constexpr std::uint64_t accessed = 1ULL << 8;
+    static constexpr std::uint64_t dirty = 1ULL << 9;
     static constexpr std::uint64_t frame_mask = 0x000F'FFFF'FFFF'F000;
-    // Bits 52 to 62 are ignored by the walk (SDM table 29-7); both marks exclude read, write and execute.
-    static constexpr std::uint64_t busy_mark = 1ULL << 52;
-    static constexpr std::uint64_t frozen_mark = 1ULL << 53;
-    static constexpr std::uint64_t frozen_writable = 1ULL << 54;
+    // Bit 11 and bits 52 to 59 are ignored by the walk (SDM table 29-7). An entry without read, write and execute is
+    // not present, whatever else it holds.
+    static constexpr std::uint64_t live = 1ULL << 11;
+    static constexpr unsigned kind_shift = 52;
+    static constexpr unsigned saved_shift = 54;  ///< read, write, execute at 54 to 56
+    static constexpr std::uint64_t host_writable = 1ULL << 57;
+    static constexpr std::uint64_t mmu_writable = 1ULL << 58;
+    static constexpr std::uint64_t tracked = 1ULL << 59;
 
-    [[nodiscard]] static constexpr std::uint64_t leaf(Hvp frame, Permission permission, Level level) {
-        return (frame.value() << page_shift) | read | execute | write_back |
-               (permission == Permission::read_write ? write : 0) | (level == Level::page_4k ? 0 : large);
-    }
-    [[nodiscard]] static constexpr std::uint64_t table(Hvp node) {
-        return (node.value() << page_shift) | read | write | execute;
-    }
-    [[nodiscard]] static constexpr std::uint64_t busy() { return busy_mark; }
-    [[nodiscard]] static constexpr std::uint64_t frozen(std::uint64_t present) {
-        return (present & (frame_mask | large | write_back)) | frozen_mark |
-               ((present & write) != 0 ? frozen_writable : 0);
-    }
-    [[nodiscard]] static constexpr std::uint64_t thawed(std::uint64_t frozen_entry) {
-        return (frozen_entry & (frame_mask | large | write_back)) | read | execute |
-               ((frozen_entry & frozen_writable) != 0 ? write : 0);
-    }
-    [[nodiscard]] static constexpr Hvp frame(std::uint64_t entry) { return Hvp{(entry & frame_mask) >> page_shift}; }
+    static constexpr std::uint64_t walk = read | write | execute;
+    static constexpr std::uint64_t rights_mask = write | execute;
+    static constexpr std::uint64_t small_leaf = read | write_back;
+    static constexpr std::uint64_t small_leaf_walk = walk;
+    static constexpr std::uint64_t table_bits = walk;
+    static constexpr std::uint64_t table_accessed = accessed;
+    static constexpr std::uint64_t large_pat = 0;
 
-    [[nodiscard]] static constexpr EntryState state(std::uint64_t entry, Level level) {
-        if (entry == 0) return EntryState::empty;
-        if ((entry & busy_mark) != 0) return EntryState::busy;
-        if ((entry & frozen_mark) != 0) return EntryState::frozen;
-        return level == Level::page_4k || (entry & large) != 0 ? EntryState::present : EntryState::table;
+    /// EPT has no user bit without mode-based execute control.
+    [[nodiscard]] static constexpr std::uint64_t encode(Rights rights) {
+        return (rights.has(Right::write) ? write : 0) | (rights.has(Right::execute) ? execute : 0);
     }
+    [[nodiscard]] static constexpr Rights decode(std::uint64_t entry) {
+        Rights rights{Right::user};
+        if ((entry & write) != 0) rights = rights | Right::write;
+        if ((entry & execute) != 0) rights = rights | Right::execute;
+        return rights;
+    }
+    [[nodiscard]] static constexpr std::uint64_t to_small(std::uint64_t entry) { return entry & ~large; }
+    [[nodiscard]] static constexpr std::uint64_t to_large(std::uint64_t entry) { return entry | large; }
 };
 
-static_assert((EptFormat::busy_mark & EptFormat::frame_mask) == 0 &&
-              (EptFormat::frozen_mark & EptFormat::frame_mask) == 0);
-static_assert(EptFormat::thawed(EptFormat::frozen(EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k))) ==
-              EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k));
-static_assert(EptFormat::thawed(EptFormat::frozen(EptFormat::leaf(Hvp{512}, Permission::read, Level::page_2m))) ==
-              EptFormat::leaf(Hvp{512}, Permission::read, Level::page_2m));
-static_assert((EptFormat::frozen(EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k)) &
-               (EptFormat::read | EptFormat::write | EptFormat::execute)) == 0);
+template <Level Top, AccessedDirty Ad>
+using EptFormatOf = BasicFormat<EptBits, Top, Ad>;
+
+/// The vCPUs' table.
+using EptFormat = EptFormatOf<Level::top_4, AccessedDirty::emulated>;
+
+static_assert(bits_are_apart<EptFormat>() && keeps_translations<EptFormat>());
+static_assert(keeps_translations<EptFormatOf<Level::top_5, AccessedDirty::hardware>>());
+static_assert((EptFormat::frozen(EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k)) & EptFormat::walk) ==
+              0);
+static_assert((EptFormat::aged(EptFormat::leaf(Hvp{5}, Permission::read_write, Level::page_4k)) & EptFormat::walk) ==
+              0);
 
 }  // namespace penumbra::mmu

@@ -44,7 +44,8 @@ struct WindowFlush {
         }
         if (taken + 1 < run.pages.pages()) {  // go on behind the page that would not leave
             take_out(WindowRun{HvpRange{run.pages.first() + (taken + 1), run.pages.pages() - taken - 1},
-                               run.index + taken + 1, run.staging + (taken + 1)});
+                               run.index + taken + 1,
+                               run.staging + (planted(Plant::shift_staging) ? taken : taken + 1)});
         }
     }
 };
@@ -62,22 +63,29 @@ bridge::StartResult EptTable::invalidate_start(const bridge::InvalidationEvent& 
                         "a staging plan of another size than its event");
         std::fill(event.staging->outcomes.begin(), event.staging->outcomes.end(), TakeOut::absent);
     }
-    sequence_.hold_off(event.ranges);
+    if (!planted(Plant::no_hold_off)) sequence_.hold_off(event.ranges);
     std::vector<Frozen> frozen;
     frozen.reserve(event.ranges.pages());
     bool may_go_on = freeze(event, frozen);
     if (may_go_on && event.blockable == bridge::Blockable::no && accesses_.busy(event.ranges)) {
-        for (const Frozen& entry : frozen) thaw(entry);
+        for (const Frozen& entry : frozen) {
+            if (!planted(Plant::keep_frozen)) thaw(entry);
+        }
         may_go_on = false;
     }
     if (!may_go_on) {
-        sequence_.lift(event.ranges);
+        if (!planted(Plant::no_hold_off)) sequence_.lift(event.ranges);
         return bridge::StartResult::would_block;
     }
     accesses_.drain(event.ranges);
     flush(event, frozen);
     settle(event, frozen);
+    if (planted(Plant::lift_early)) sequence_.lift(event.ranges);
     return bridge::StartResult::done;
+}
+
+void EptTable::invalidate_end(const bridge::InvalidationEvent& event) {
+    if (!planted(Plant::lift_early) && !planted(Plant::no_hold_off)) sequence_.lift(event.ranges);
 }
 
 void EptTable::flush(const bridge::InvalidationEvent& event, const std::vector<Frozen>& frozen) {
@@ -106,7 +114,7 @@ void EptTable::flush(const bridge::InvalidationEvent& event, const std::vector<F
 void EptTable::settle(const bridge::InvalidationEvent& event, const std::vector<Frozen>& frozen) {
     for (const Frozen& entry : frozen) {
         const bool kept = event.staging != nullptr && event.staging->outcomes[entry.index] == TakeOut::kept;
-        if (kept || planted(Plant::skip_ept_zap)) {
+        if ((kept && !planted(Plant::clear_kept_page)) || planted(Plant::skip_ept_zap)) {
             thaw(entry);
         } else {
             clear(entry);
@@ -123,8 +131,10 @@ void EptTable::release() {
 std::optional<EptTable::Access> EptTable::access(Gfn gfn) {
     const std::optional<Hvp> page = memslots_.to_host(gfn);
     if (!page) return std::nullopt;
+    const bool late = planted(Plant::announce_late);
+    if (late && !present(gfn)) return std::nullopt;
     AccessTracker::Guard guard = accesses_.enter(*page);
-    if (!present(gfn)) return std::nullopt;
+    if (!late && !present(gfn)) return std::nullopt;
     return Access{std::move(guard), *page};
 }
 

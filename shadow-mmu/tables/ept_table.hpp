@@ -25,7 +25,7 @@ public:
     /// Events that keep the content must carry staging, where the pages go; without it (discard, unmap, release) they
     /// are dropped.
     [[nodiscard]] bridge::StartResult invalidate_start(const bridge::InvalidationEvent& event) override;
-    void invalidate_end(const bridge::InvalidationEvent& event) override { sequence_.lift(event.ranges); }
+    void invalidate_end(const bridge::InvalidationEvent& event) override;
     void release() override;
 
     /// Fault protocol: makes the claimed page present in the window.

@@ -12,6 +12,7 @@
 #include "notifier-bridge/interval_subscription.hpp"
 #include "notifier-bridge/subscriber.hpp"
 #include "shadow-mmu/fault/fault.hpp"
+#include "shadow-mmu/table/dirty_log.hpp"
 #include "shadow-mmu/table/memslots.hpp"
 #include "shadow-mmu/table/page_table.hpp"
 
@@ -22,6 +23,7 @@ class TableBase {
 public:
     using Table = PageTable<Format>;
     using Cursor = typename Table::Cursor;
+    using Memory = typename Table::Memory;
 
     TableBase(Memslots memslots, NodeArena arena) : memslots_(std::move(memslots)), table_(std::move(arena)) {}
 
@@ -30,37 +32,76 @@ public:
     [[nodiscard]] TableCounters& counters() { return table_.counters(); }
     [[nodiscard]] std::uint64_t table_pages() const { return table_.table_pages(); }
 
-    [[nodiscard]] bool present(Gfn gfn) { return state_of(gfn) == EntryState::present; }
+    [[nodiscard]] bool present(Gfn gfn) {
+        return Format::translates(table_.template lookup<LoadOrder::ordered>(gfn).raw);
+    }
     [[nodiscard]] EntryState state_of(Gfn gfn) {
-        const Cursor cursor = table_.find(gfn);
-        if (cursor.slot == nullptr) return EntryState::empty;
-        return Table::state_of(AtomicEntryMemory::load(*cursor.slot), cursor.level);
+        const auto entry = table_.template lookup<LoadOrder::ordered>(gfn);
+        return Table::state_of(entry.raw, entry.level);
     }
 
+    /// Marks what may be written from now on in `log`, until told otherwise by null; before DirtyTracking::begin().
+    /// What is claimed now is either seen by begin(), which waits for it, or sees the log: claim and log are
+    /// sequentially consistent.
+    void log_writes(DirtyBitmap* log) { log_.store(log, std::memory_order_seq_cst); }
+    /// For the operations of shadow-mmu/table over ranges: ageing, dirty tracking, split, collapse.
+    [[nodiscard]] Table& table() { return table_; }
+
     // ---- the fault protocol's side ----
-    [[nodiscard]] Claim claim(Gfn gfn) {
-        const Cursor cursor = table_.find_or_create(gfn);
-        if (cursor.slot == nullptr) return Claim::out_of_memory;
-        if (move(cursor, 0, Format::busy())) {
-            if (!released_.load(std::memory_order_seq_cst)) return Claim::taken;
-            abandon(gfn);  // release() either saw the busy entry and waits for it, or is seen here
-            return Claim::released;
+    /// Whether the entry serves the touch, or can be made to without a page: one that aged, or may be granted writes.
+    [[nodiscard]] Standing touch(Gfn gfn, Touch touch) {
+        const rcu::ReadSection section;
+        const Cursor cursor = table_.find(gfn);
+        if (cursor.slot == nullptr) return Standing::absent;
+        for (unsigned attempt = 0; attempt < touch_attempts; ++attempt) {
+            const std::uint64_t raw = Memory::load_ordered(*cursor.slot);
+            // A table page may have been linked here since the walk saw the entry empty.
+            if (Table::state_of(raw, cursor.level) == EntryState::table) return Standing::absent;
+            if (Format::allows(raw, touch)) return Standing::serves;
+            if (!is_leaf(Table::state_of(raw, cursor.level))) return Standing::absent;
+            const std::uint64_t better = Format::touched(raw, touch);
+            if (!Format::allows(better, touch)) return Standing::forbidden;
+            if (!move(cursor, raw, better)) continue;
+            if (Format::writable(better) && !Format::writable(raw)) log_write(gfn, cursor.level);
+            return Standing::granted;
         }
-        const std::uint64_t raw = AtomicEntryMemory::load(*cursor.slot);
-        const EntryState state = Table::state_of(raw, cursor.level);
+        return Standing::absent;
+    }
+    /// Taken: the entry is the caller's, until publish or abandon.
+    [[nodiscard]] Claim claim(Gfn gfn, Cursor& entry) {
+        std::uint64_t raw = 0;
+        {
+            const rcu::ReadSection section;
+            entry = table_.find_or_create(gfn);
+            if (entry.slot == nullptr) return Claim::out_of_memory;
+            // Above 4 KiB somebody has the entry that the walk ended at: it is empty by now, perhaps, but not this
+            // page's.
+            if (entry.level == Level::page_4k && move(entry, 0, Format::busy())) {
+                if (!released_.load(std::memory_order_seq_cst)) return Claim::taken;
+                abandon(entry);  // release() either saw the busy entry and waits for it, or is seen here
+                return Claim::released;
+            }
+            raw = Memory::load_ordered(*entry.slot);
+        }
+        const EntryState state = Table::state_of(raw, entry.level);
         if (state == EntryState::present) return Claim::present;
-        if (state == EntryState::busy) AtomicEntryMemory::wait(*cursor.slot, raw);
+        // A frozen empty entry is a table page being taken out, which is soon done. Who froze a leaf may take long, and
+        // holds the page off: the fault waits for that with a deadline.
+        if (state == EntryState::busy || raw == Format::frozen(0)) Memory::wait(*entry.slot, raw);
         return Claim::contended;
     }
-    void publish(Gfn gfn, Hvp page) {
-        const Cursor cursor = table_.find(gfn);
-        const bool moved = move(cursor, Format::busy(), Format::leaf(page, Permission::read_write, cursor.level));
-        PENUMBRA_ASSERT(moved, "a claimed entry was changed by somebody else");
+    void publish(const Cursor& entry, Hvp page) {
+        own(entry, Format::busy(), Format::leaf(page, Permission::read_write, entry.level));
+        if (log_.load(std::memory_order_seq_cst) == nullptr) [[likely]]
+            return;
+        if (const std::optional<Gfn> gfn = memslots_.to_guest(page)) log_write(*gfn, entry.level);
     }
-    void abandon(Gfn gfn) {
-        const Cursor cursor = table_.find(gfn);
-        PENUMBRA_ASSERT(move(cursor, Format::busy(), 0), "a claimed entry was changed by somebody else");
+    void abandon(const Cursor& entry) { own(entry, Format::busy(), 0); }
+    [[nodiscard]] Claim claim(Gfn gfn) {
+        Cursor entry;
+        return claim(gfn, entry);
     }
+    void abandon(Gfn gfn) { abandon(table_.find(gfn)); }
 
 protected:
     /// One frozen entry of an invalidation in progress.
@@ -72,7 +113,11 @@ protected:
     };
 
     [[nodiscard]] bool move(const Cursor& cursor, std::uint64_t from, std::uint64_t to) {
-        return transition<Format, AtomicEntryMemory>(*cursor.slot, from, to, cursor.level, table_.counters());
+        return transition<Format, Memory>(*cursor.slot, from, to, cursor.level, table_.counters());
+    }
+    /// As move(), of an entry that the caller claimed or froze.
+    void own(const Cursor& cursor, std::uint64_t from, std::uint64_t to) {
+        settle<Format, Memory>(*cursor.slot, from, to, cursor.level, table_.counters());
     }
 
     /// Freezes every present entry of the event, in ascending order; waits for busy and frozen ones if it may. False: a
@@ -80,26 +125,21 @@ protected:
     /// invalidations from waiting for each other.
     [[nodiscard]] bool freeze(const bridge::InvalidationEvent& event, std::vector<Frozen>& frozen) {
         std::size_t index = 0;
-        bool blocked = false;
+        bool done = true;
         for (const HvpRange& range : event.ranges.ranges()) {
             memslots_.for_each_guest_range(range, [&](GfnRange guest) {
                 const Hvp host_first = *memslots_.to_host(guest.first());
-                const std::size_t base = index + (host_first - range.first());
-                table_.for_each(guest, [&](Gfn gfn, const Cursor& cursor) {
-                    if (!blocked) blocked = !freeze_one(event, cursor, gfn, base + (gfn - guest.first()), frozen);
-                });
+                done = done && freeze_range(event.blockable, guest, index + (host_first - range.first()), frozen);
             });
             index += range.pages();
         }
-        if (!blocked) return true;
+        if (done) return true;
         for (const Frozen& entry : frozen) thaw(entry);
         frozen.clear();
         return false;
     }
-    void thaw(const Frozen& entry) {
-        PENUMBRA_ASSERT(move(entry.cursor, entry.raw, Format::thawed(entry.raw)), "a frozen entry was changed");
-    }
-    void clear(const Frozen& entry) { PENUMBRA_ASSERT(move(entry.cursor, entry.raw, 0), "a frozen entry was changed"); }
+    void thaw(const Frozen& entry) { own(entry.cursor, entry.raw, Format::thawed(entry.raw)); }
+    void clear(const Frozen& entry) { own(entry.cursor, entry.raw, 0); }
 
     /// First step of release(): no install from now on, and what is present is frozen; entries in hand finish first.
     struct Everything {
@@ -130,29 +170,62 @@ protected:
     bridge::IntervalSubscription sequence_;
 
 private:
-    bool freeze_one(const bridge::InvalidationEvent& event, const Cursor& cursor, Gfn gfn, std::size_t index,
-                    std::vector<Frozen>& frozen) {
+    static constexpr unsigned touch_attempts = 4;
+
+    /// Who holds up a walk, if anybody.
+    struct Obstacle {
+        typename Table::Slot* slot = nullptr;
+        std::uint64_t raw = 0;
+    };
+
+    /// Page 0 of `guest` has number `base` in the event.
+    bool freeze_range(bridge::Blockable blockable, GfnRange guest, std::size_t base, std::vector<Frozen>& frozen) {
+        Gfn gfn = guest.first();
+        while (gfn < guest.end()) {
+            Obstacle obstacle;
+            {
+                const rcu::ReadSection section;
+                gfn = table_.visit(gfn, guest.end(), entries_per_node, [&](Gfn at, const Cursor& cursor) {
+                    return freeze_one(cursor, at, base + (at - guest.first()), frozen, obstacle);
+                });
+            }
+            if (obstacle.slot == nullptr) continue;
+            if (blockable == bridge::Blockable::no) return false;
+            Memory::wait(*obstacle.slot, obstacle.raw);
+        }
+        return true;
+    }
+    Visit freeze_one(const Cursor& cursor, Gfn gfn, std::size_t index, std::vector<Frozen>& frozen,
+                     Obstacle& obstacle) {
         for (;;) {
-            const std::uint64_t raw = AtomicEntryMemory::load(*cursor.slot);
+            const std::uint64_t raw = Memory::load_ordered(*cursor.slot);
             switch (Table::state_of(raw, cursor.level)) {
                 case EntryState::empty:
-                    return true;
+                    return Visit::next;
                 case EntryState::present:
+                case EntryState::aged:
                     if (!move(cursor, raw, Format::frozen(raw))) continue;
                     frozen.push_back(Frozen{cursor, Format::frozen(raw), gfn, index});
-                    return true;
+                    return Visit::next;
                 case EntryState::busy:
                 case EntryState::frozen:
-                    if (event.blockable == bridge::Blockable::no) return false;
-                    AtomicEntryMemory::wait(*cursor.slot, raw);
-                    continue;
+                    obstacle = {cursor.slot, raw};
+                    return Visit::stop;
                 case EntryState::table:
-                    assertion_failed("leaf", __FILE__, __LINE__, "a table entry where a walk ended");
+                case EntryState::retired:
+                    return Visit::stop;  // it changed under the walk, which goes on from here
             }
         }
     }
 
+    void log_write(Gfn gfn, Level level) {
+        if (DirtyBitmap* log = log_.load(std::memory_order_seq_cst)) {
+            log->mark(gfn, pages_spanned(level));
+        }
+    }
+
     std::atomic<bool> released_{false};
+    std::atomic<DirtyBitmap*> log_{nullptr};
 };
 
 }  // namespace penumbra::mmu

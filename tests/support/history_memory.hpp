@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.hpp"
@@ -24,13 +26,33 @@ public:
 
     [[nodiscard]] static std::uint64_t load(const Slot& slot) { return slot.load(std::memory_order_seq_cst); }
     [[nodiscard]] static bool compare_exchange(Slot& slot, std::uint64_t expected, std::uint64_t desired) {
-        const MutexLock lock(mutex_);  // so that the record has the order of the changes
-        if (!slot.compare_exchange_strong(expected, desired, std::memory_order_seq_cst)) return false;
-        changes_.push_back({&slot, expected, desired});
+        {
+            const MutexLock lock(mutex_);  // so that the record has the order of the changes
+            if (!slot.compare_exchange_strong(expected, desired, std::memory_order_seq_cst)) return false;
+            changes_.push_back({&slot, expected, desired});
+        }
+        if (observer_) observer_();
         return true;
     }
+    [[nodiscard]] static std::uint64_t load_ordered(const Slot& slot) { return load(slot); }
+    static void store(Slot& slot, std::uint64_t from, std::uint64_t to) {
+        {
+            const MutexLock lock(mutex_);
+            slot.store(to, std::memory_order_seq_cst);
+            changes_.push_back({&slot, from, to});
+        }
+        if (observer_) observer_();
+    }
+    static void reset(Slot& slot) {
+        const std::uint64_t from = load(slot);
+        if (from != 0) store(slot, from, 0);
+    }
     static void wait(const Slot& slot, std::uint64_t value) { slot.wait(value, std::memory_order_seq_cst); }
+    [[nodiscard]] static bool may_sleep() { return true; }
     static void wake(Slot& slot) { slot.notify_all(); }
+
+    /// Called after every change, by the thread that made it: sees every intermediate state. Set while nobody writes.
+    static void observe(std::function<void()> observer) { observer_ = std::move(observer); }
 
     /// The changes of all entries, in order, without the first `skip`.
     [[nodiscard]] static std::vector<Change> changes(std::size_t skip = 0) {
@@ -68,8 +90,10 @@ private:
     static void forget() {
         const MutexLock lock(mutex_);
         changes_.clear();
+        observer_ = nullptr;
     }
     inline static Mutex mutex_{LockRank::leaf};
+    inline static std::function<void()> observer_;
     inline static std::vector<Change> changes_ GUARDED_BY(mutex_);
 };
 

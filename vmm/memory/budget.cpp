@@ -1,8 +1,11 @@
 #include "vmm/memory/budget.hpp"
 
+#include "base/schedule_point.hpp"
+
 namespace penumbra::vmm {
 
 bool Budget::try_charge() {
+    schedule_point(Step::entry_write, &pages_);
     pages_.fetch_add(1, std::memory_order_relaxed);
     const std::uint64_t now = charged();
     if (now > limit_) {

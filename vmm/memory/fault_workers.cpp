@@ -5,6 +5,7 @@
 
 #include "base/assert.hpp"
 #include "base/planted.hpp"
+#include "base/wait.hpp"
 #include "shadow-mmu/fault/fault_handler.hpp"
 #include "vmm/devices/dma/device_threads.hpp"
 
@@ -80,11 +81,11 @@ Result<std::span<Fault>> FaultWorkers::next_faults(FaultBuffer& buffer) {
     if (may_spin()) {
         if (!awake_) PENUMBRA_TRY(uffd_.set_reads(Userfaultfd::Reads::at_once));
         awake_ = true;
-        const auto until = Clock::now() + attention;
+        const auto until = steady_now() + attention;
         do {
             PENUMBRA_TRY_ASSIGN(const std::span<Fault> faults, source_.read(buffer));
             if (!faults.empty()) return faults;
-        } while (Clock::now() < until && !stop_.load(std::memory_order_acquire));
+        } while (steady_now() < until && !stop_.load(std::memory_order_acquire));
     }
     if (awake_) PENUMBRA_TRY(uffd_.set_reads(Userfaultfd::Reads::blocking));
     awake_ = false;
@@ -92,7 +93,7 @@ Result<std::span<Fault>> FaultWorkers::next_faults(FaultBuffer& buffer) {
 }
 
 void FaultWorkers::take(std::span<const Fault> faults) {
-    const auto now = Clock::now();
+    const auto now = steady_now();
     // Those for the pool go first, so that their work runs while the quick ones are served here.
     std::array<Pending, bridge::UserfaultfdSource::batch> pooled;
     std::array<Pending, bridge::UserfaultfdSource::batch> quick;
@@ -213,7 +214,7 @@ void FaultWorkers::serve(const Pending& pending) {
     }
     if (*outcome == FaultOutcome::installed) {
         state_.stats.handler_latency.record(
-            static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - pending.read_at).count()));
+            static_cast<std::uint64_t>(std::chrono::nanoseconds(steady_now() - pending.read_at).count()));
     } else {
         if (*outcome == FaultOutcome::spurious && fault.kind == FaultKind::missing) check_spurious(fault, *gfn);
         uffd_.wake(HvpRange{fault.page, 1});  // it faults again if it still has to

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/wait.hpp"
+
 namespace penumbra::vmm {
 
 Result<std::unique_ptr<Limbo>> Limbo::create(std::uint32_t slots) {
@@ -62,6 +64,7 @@ SlotSpan Limbo::claim_oldest(std::uint32_t wanted) {
 }
 
 std::optional<PageIndex> Limbo::occupant(std::uint32_t slot) const {
+    schedule_point(Step::entry_read, &meta_[slot].occupant);
     const std::uint32_t page = meta_[slot].occupant.load(std::memory_order_acquire);
     if (page == no_page) return std::nullopt;
     return PageIndex{page};
@@ -91,16 +94,18 @@ void Limbo::unclaim(SlotSpan span) {
 }
 
 void Limbo::unpin(std::uint32_t slot) {
+    schedule_point(Step::entry_write, &meta_[slot].pins);
     const std::uint32_t before = meta_[slot].pins.fetch_sub(1, std::memory_order_seq_cst);
     PENUMBRA_ASSERT(before > 0, "slot unpinned twice");
-    if (before == 1) meta_[slot].pins.notify_all();
+    if (before == 1) wake_all(meta_[slot].pins);
 }
 
 void Limbo::wait_unpinned(std::uint32_t slot) const {
     for (;;) {
+        schedule_point(Step::entry_read, &meta_[slot].pins);
         const std::uint32_t pins = meta_[slot].pins.load(std::memory_order_seq_cst);
         if (pins == 0) return;
-        meta_[slot].pins.wait(pins, std::memory_order_seq_cst);
+        wait_while(meta_[slot].pins, pins);
     }
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/mapped_region.hpp"
 #include "base/mutex.hpp"
+#include "base/schedule_point.hpp"
 #include "vmm/memory/page_state.hpp"
 
 namespace penumbra::vmm {
@@ -33,6 +34,7 @@ public:
     [[nodiscard]] SlotSpan reserve(std::uint32_t wanted) EXCLUDES(mutex_);
     /// A page was taken out into a reserved slot; it stays there, rescued or not, until the slot is released.
     void occupy(std::uint32_t slot, PageIndex page) {
+        schedule_point(Step::entry_write, &meta_[slot].occupant);
         meta_[slot].occupant.store(static_cast<std::uint32_t>(page), std::memory_order_release);
     }
     /// Takes occupy() back: the page was discarded while it was leaving.
@@ -56,7 +58,10 @@ public:
     [[nodiscard]] std::uint32_t free_slots() const { return slots_ - used(); }
 
     /// While pinned, a slot is not emptied. Pin first, then look whether the page's word still names the slot.
-    void pin(std::uint32_t slot) { meta_[slot].pins.fetch_add(1, std::memory_order_seq_cst); }
+    void pin(std::uint32_t slot) {
+        schedule_point(Step::entry_write, &meta_[slot].pins);
+        meta_[slot].pins.fetch_add(1, std::memory_order_seq_cst);
+    }
     void unpin(std::uint32_t slot);
     /// Waits until nobody pins the slot. The caller has made sure that no new pin can find it.
     void wait_unpinned(std::uint32_t slot) const;

@@ -68,7 +68,9 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
     const unsigned pool_workers = std::max(2U, options.fault_workers);
     constexpr unsigned page_request_workers = 2;
     const unsigned dma_workers = options.dma ? DmaServiceOptions{}.workers : 0;
-    reclaimer_ = std::make_unique<Reclaimer>(*state_, space_, *window_, [this](Hvp page) { return in_use(page); });
+    reclaimer_ = std::make_unique<Reclaimer>(
+        *state_, space_, *window_, [this](Hvp page) { return in_use(page); },
+        ReclaimLimits::of_budget(options.budget_bytes, state_->limbo->slots()));
     PENUMBRA_TRY_ASSIGN(pager_, Pager::create(*state_, *reclaimer_, pool_workers + page_request_workers + dma_workers));
     window_source_.emplace(*ept_, *pager_);
     PENUMBRA_TRY(build_workers(options, pool_workers));

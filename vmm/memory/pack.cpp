@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/assert.hpp"
+#include "base/planted.hpp"
 #include "vmm/memory/reclaim.hpp"
 
 namespace penumbra::vmm {
@@ -64,7 +65,7 @@ void Reclaimer::claim_pages(Packing& packing) {
         PageWord word = state_.words.load(*page);
         if (!word.in_slot() || word.handle() != number) {
             // Rescued, or on its way: whoever pins the slot may still put it back.
-            state_.limbo->wait_unpinned(number);
+            if (!planted(Plant::pack_pinned)) state_.limbo->wait_unpinned(number);
             word = state_.words.load(*page);
         }
         if (!word.in_slot() || word.handle() != number) continue;
@@ -100,7 +101,8 @@ void Reclaimer::store_compressed(Packing& packing) {
         slot.fate = Packing::Fate::done;
         const PageWord stored =
             slot.word.moved_to(PageState::compressed, static_cast<std::uint64_t>(outcomes[n].handle));
-        if (!state_.words.change(slot.page, slot.word, stored)) state_.compressed->drop(outcomes[n].handle);  // rescued
+        if (state_.words.change(slot.page, slot.word, stored)) continue;
+        if (!planted(Plant::keep_lost_blob)) state_.compressed->drop(outcomes[n].handle);  // rescued
     }
     state_.budget.note_peak();
 }
@@ -144,7 +146,7 @@ void Reclaimer::keep_returned(Packing& packing) {
         const std::uint32_t number = packing.span.first + i;
         const std::optional<PageIndex> page = state_.limbo->occupant(number);
         if (packing.slots[i].fate == Packing::Fate::stuck || !page) continue;
-        state_.limbo->wait_unpinned(number);
+        if (!planted(Plant::pack_pinned)) state_.limbo->wait_unpinned(number);
         const PageWord word = state_.words.load(*page);
         if (word.in_slot() && word.handle() == number) packing.slots[i].fate = Packing::Fate::stuck;
     }
@@ -161,8 +163,11 @@ std::size_t Reclaimer::empty(const Packing& packing) {
         if (stuck) {
             state_.limbo->unclaim(run);
         } else {
-            window_.empty_slots(HvpRange{state_.limbo->page_of_slot(run.first), run.count});
+            const HvpRange slots{state_.limbo->page_of_slot(run.first), run.count};
+            const bool late = planted(Plant::release_before_emptying);
+            if (!late) staging_.empty_slots(slots);
             state_.budget.uncharge(state_.limbo->release(run));
+            if (late) staging_.empty_slots(slots);
             emptied += run.count;
         }
         i = end;
@@ -199,7 +204,7 @@ std::size_t Reclaimer::write_back(std::size_t wanted) {
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
         const PageWord stored = words[n].moved_to(PageState::stored, static_cast<std::uint64_t>(outcomes[n].handle));
-        if (state_.words.change(pages[n], words[n], stored)) {
+        if (state_.words.change(pages[n], words[n], stored) || planted(Plant::write_back_unchecked)) {
             state_.compressed->drop(words[n].store_handle());
             ++moved;
         } else {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/schedule_point.hpp"
 
 namespace penumbra::vmm {
 
@@ -19,9 +20,16 @@ std::atomic<std::uint64_t>& PageStates::word(PageIndex page) const {
     return reinterpret_cast<std::atomic<std::uint64_t>*>(region_.data())[index];
 }
 
+PageWord PageStates::load(PageIndex page) const {
+    const std::atomic<std::uint64_t>& at = word(page);
+    schedule_point(Step::entry_read, &at);
+    return PageWord{at.load(std::memory_order_seq_cst)};
+}
+
 bool PageStates::change(PageIndex page, PageWord from, PageWord to) {
     PENUMBRA_ASSERT(is_legal_move(from, to), "illegal move of a page");
     std::uint64_t expected = from.raw();
+    schedule_point(Step::entry_write, &word(page));
     return word(page).compare_exchange_strong(expected, to.raw(), std::memory_order_seq_cst);
 }
 

@@ -98,7 +98,7 @@ public:
     [[nodiscard]] static Result<PageStates> create(std::uint64_t pages);
 
     [[nodiscard]] std::uint64_t pages() const { return pages_; }
-    [[nodiscard]] PageWord load(PageIndex page) const { return PageWord{word(page).load(std::memory_order_seq_cst)}; }
+    [[nodiscard]] PageWord load(PageIndex page) const;
     /// False when the word is not `from` any more; nothing is changed then.
     [[nodiscard]] bool change(PageIndex page, PageWord from, PageWord to);
 

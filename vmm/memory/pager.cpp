@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/per_thread.hpp"
 #include "base/planted.hpp"
+#include "base/wait.hpp"
 
 namespace penumbra::vmm {
 
@@ -21,10 +23,7 @@ struct alignas(page_bytes) PageBuffer {
 };
 
 /// One fault at a time per thread, so one buffer each.
-PageBuffer& thread_buffer() {
-    static thread_local PageBuffer buffer;
-    return buffer;
-}
+PageBuffer& thread_buffer() { return per_thread<PageBuffer>(); }
 
 /// What read_ahead() fetched for this thread. An entry counts only while the page's word is the one it was read under.
 struct ReadAhead {
@@ -40,10 +39,7 @@ struct ReadAhead {
     }
 };
 
-std::unique_ptr<ReadAhead>& thread_read_ahead() {
-    static thread_local std::unique_ptr<ReadAhead> ahead;
-    return ahead;
-}
+std::unique_ptr<ReadAhead>& thread_read_ahead() { return per_thread<std::unique_ptr<ReadAhead>>(); }
 
 const PageBuffer zero_page;
 
@@ -63,7 +59,7 @@ Result<std::unique_ptr<Pager>> Pager::create(PagerState& state, Reclaimer& recla
 
 Result<> Pager::charge() {
     constexpr auto patience = std::chrono::seconds{30};
-    const auto deadline = std::chrono::steady_clock::now() + patience;
+    const auto deadline = steady_now() + patience;
     bool waited = false;
     while (!state_.budget.try_charge()) {
         if (!std::exchange(waited, true)) state_.stats.waits_for_room.add();
@@ -73,7 +69,7 @@ Result<> Pager::charge() {
         if (state_.budget.try_charge()) return {};
         if (const std::optional<Error> why = reclaimer_.exhausted()) return std::unexpected{*why};
         reclaimer_.kick();
-        const auto now = std::chrono::steady_clock::now();
+        const auto now = steady_now();
         if (now > deadline)
             return fail("make room for a page", "within 30 s", "raise --budget or use a faster swap tier");
         (void)state_.budget.wait_for_room(now + std::chrono::milliseconds{100});
@@ -90,7 +86,7 @@ Result<> Pager::wait_while_held(PageIndex page) const {
         Mutex mutex{LockRank::leaf};
         CondVar never;
         const MutexLock lock(mutex);
-        (void)never.wait_until(mutex, std::chrono::steady_clock::now() + std::chrono::milliseconds{1});
+        (void)never.wait_until(mutex, steady_now() + std::chrono::milliseconds{1});
     }
     return {};
 }
@@ -212,12 +208,15 @@ std::optional<Content> Pager::commit(Hvp page, ResolvedPage& resolved) {
     PageWord to = ticket.moved_to(PageState::resident);
     if (ticket.in_slot()) {
         // Limbo and packing are the same slot: a tier that has begun to read the page loses it to the guest.
-        if (!now.in_slot() || now.handle() != ticket.handle()) return std::nullopt;
+        const bool same_slot = now.in_slot() && now.handle() == ticket.handle();
+        if (!same_slot && !planted(Plant::commit_old_slot)) return std::nullopt;
         from = now;
         to = to.heated();
     }
     if (!state_.words.change(index, from, to)) return std::nullopt;
     resolved.committed = true;
+    if (ticket.state() == PageState::compressed && planted(Plant::drop_before_install))
+        state_.compressed->drop(ticket.store_handle());
     return resolved.content;
 }
 
@@ -226,9 +225,9 @@ void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
     const PageWord ticket{resolved.ticket};
     const auto slot = static_cast<std::uint32_t>(ticket.handle());
     if (conclusion == Conclusion::abandoned) {
-        if (resolved.committed) put_word_back(index, ticket);
-        if (ticket.in_slot()) state_.limbo->unpin(slot);
-        if (ticket.state() != PageState::resident) state_.budget.uncharge(1);
+        if (resolved.committed && !planted(Plant::abandon_keeps_word)) put_word_back(index, ticket);
+        if (ticket.in_slot() && !planted(Plant::abandon_keeps_pin)) state_.limbo->unpin(slot);
+        if (ticket.state() != PageState::resident && !planted(Plant::abandon_keeps_charge)) state_.budget.uncharge(1);
         return;
     }
     switch (ticket.state()) {
@@ -239,7 +238,7 @@ void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
             return;
         case PageState::compressed:
             state_.stats.swapped_in.add();
-            state_.compressed->drop(ticket.store_handle());
+            if (!planted(Plant::drop_before_install)) state_.compressed->drop(ticket.store_handle());
             return;
         case PageState::stored:
             state_.stats.swapped_in.add();

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/counters.hpp"
+#include "base/planted.hpp"
 #include "base/range.hpp"
 #include "vmm/memory/budget.hpp"
 #include "vmm/memory/limbo.hpp"
@@ -56,7 +57,8 @@ struct PagerState {
             const PageWord word = words.load(page);
             if (!words.change(page, word, word.next_version().moved_to(PageState::zero))) continue;
             if (word.state() == PageState::resident) budget.uncharge(1);
-            if (word.state() == PageState::compressed) compressed->drop(word.store_handle());
+            if (word.state() == PageState::compressed && !planted(Plant::forget_keeps_copy))
+                compressed->drop(word.store_handle());
             if (word.state() == PageState::stored) file->drop(word.store_handle());
             return;  // a page in a slot is emptied, and uncharged, when its slot is packed
         }

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/assert.hpp"
+#include "base/planted.hpp"
+#include "base/wait.hpp"
 #include "notifier-bridge/source/memory_ops.hpp"
 
 namespace penumbra::vmm {
@@ -26,17 +28,22 @@ std::uint64_t headroom(std::uint64_t limit, std::uint64_t divisor) {
 
 }  // namespace
 
-Reclaimer::Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window, InUse in_use)
+ReclaimLimits ReclaimLimits::of_budget(std::uint64_t bytes, std::uint64_t limbo_slots) {
+    return {.high_water = bytes - headroom(bytes, 64),
+            .low_water = bytes - headroom(bytes, 32),
+            .pool_share = bytes / 2,
+            .limbo_target = limbo_slots / 2,
+            .resident_floor = std::max<std::uint64_t>(256, (bytes >> page_shift) / 32)};
+}
+
+Reclaimer::Reclaimer(PagerState& state, bridge::AddressSpace& space, StagingMemory& staging, InUse in_use,
+                     const ReclaimLimits& limits)
     : state_(state),
       space_(space),
-      window_(window),
+      staging_(staging),
       in_use_(std::move(in_use)),
-      high_water_(state.budget.limit() - headroom(state.budget.limit(), 64)),
-      low_water_(state.budget.limit() - headroom(state.budget.limit(), 32)),
-      pool_share_(state.budget.limit() / 2),
-      limbo_target_(state.limbo->slots() / 2),
-      resident_floor_(std::max<std::uint64_t>(256, (state.budget.limit() >> page_shift) / 32)),
-      write_back_buffer_(std::make_unique<std::byte[]>(batch * page_bytes)),
+      limits_(limits),
+      write_back_buffer_(std::make_unique_for_overwrite<std::byte[]>(batch * page_bytes)),
       thread_("reclaim", ThreadRole::vmm, [this] { run(); }) {}
 
 void Reclaimer::stop() {
@@ -49,7 +56,7 @@ void Reclaimer::stop() {
     // The window is given up next: fault threads that still help must be through.
     for (std::uint32_t n = helpers_.load(std::memory_order_seq_cst); n != 0;
          n = helpers_.load(std::memory_order_seq_cst)) {
-        helpers_.wait(n, std::memory_order_seq_cst);
+        wait_while(helpers_, n);
     }
 }
 
@@ -57,7 +64,7 @@ void Reclaimer::kick() {
     if (pending_.exchange(true, std::memory_order_acq_rel)) return;
     const MutexLock lock(mutex_);
     kicked_ = true;
-    wake_.notify_all();
+    if (!planted(Plant::kick_wakes_nobody)) wake_.notify_all();
 }
 
 std::optional<Error> Reclaimer::exhausted() const {
@@ -97,14 +104,14 @@ void Reclaimer::pass() {
     passed_over_.store(false, std::memory_order_relaxed);
     if (!free_wanted_slots()) return;
     unsigned idle_steps = 0;
-    while (state_.budget.charged() > low_water_ && !state_.stopping.load(std::memory_order_acquire)) {
+    while (state_.budget.charged() > limits_.low_water && !state_.stopping.load(std::memory_order_acquire)) {
         idle_steps = step() ? 0 : idle_steps + 1;
         state_.budget.announce_room();
         const MutexLock lock(mutex_);
         if (stop_) return;
         if (idle_steps == 0) continue;
         if (idle_steps == most_idle_steps) break;
-        (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + idle_pause);
+        (void)wake_.wait_until(mutex_, steady_now() + idle_pause);
     }
     if (state_.budget.has_room()) {
         const MutexLock lock(mutex_);
@@ -125,7 +132,7 @@ bool Reclaimer::free_wanted_slots() {
                 wake_.notify_all();
                 return true;
             }
-            if (idle_steps > 0) (void)wake_.wait_until(mutex_, std::chrono::steady_clock::now() + idle_pause);
+            if (idle_steps > 0) (void)wake_.wait_until(mutex_, steady_now() + idle_pause);
         }
         idle_steps = pack(batch, PackTarget::any) > 0 ? 0 : idle_steps + 1;
         if (idle_steps < most_idle_steps) continue;
@@ -156,11 +163,11 @@ bool Reclaimer::wait_for_slots(std::uint32_t slots) {
 bool Reclaimer::step() {
     const std::uint64_t in_limbo = state_.limbo->used();
     const std::uint64_t all = state_.budget.pages();
-    const bool may_evict = all > in_limbo + resident_floor_.load(std::memory_order_relaxed);
+    const bool may_evict = all > in_limbo + limits_.resident_floor;
     bool progress = false;
-    if (in_limbo < limbo_target_ && may_evict) progress = evict(batch, Blockable::yes) > 0;
-    if (in_limbo >= limbo_target_ || !progress) progress = pack(batch, PackTarget::any) > 0 || progress;
-    if (state_.file && state_.compressed && state_.compressed->charged_bytes() > pool_share_) {
+    if (in_limbo < limits_.limbo_target && may_evict) progress = evict(batch, Blockable::yes) > 0;
+    if (in_limbo >= limits_.limbo_target || !progress) progress = pack(batch, PackTarget::any) > 0 || progress;
+    if (state_.file && state_.compressed && state_.compressed->charged_bytes() > limits_.pool_share) {
         progress = write_back(batch) > 0 || progress;
     }
     return progress;
@@ -175,7 +182,7 @@ void Reclaimer::help() {
         (void)pack(few, PackTarget::memory_only);
         state_.budget.announce_room();
     }
-    if (helpers_.fetch_sub(1, std::memory_order_seq_cst) == 1) helpers_.notify_all();
+    if (helpers_.fetch_sub(1, std::memory_order_seq_cst) == 1) wake_all(helpers_);
 }
 
 std::size_t Reclaimer::evict(std::size_t wanted, Blockable blockable) {
@@ -213,7 +220,10 @@ bool Reclaimer::record_taken(PageIndex page, std::uint32_t slot) {
     for (;;) {
         const PageWord word = state_.words.load(page);
         // Discarded, and uncharged, while it was leaving: what is in the slot is nobody's.
-        if (word.state() == PageState::zero) return false;
+        if (word.state() == PageState::zero) {
+            if (planted(Plant::keep_discarded)) state_.limbo->occupy(slot, page);
+            return false;
+        }
         PENUMBRA_ASSERT(word.state() == PageState::resident, "a page left the window that was not resident");
         state_.limbo->occupy(slot, page);
         if (state_.words.change(page, word, word.next_version().moved_to(PageState::limbo, slot))) return true;

@@ -17,7 +17,8 @@
 #include "base/thread.hpp"
 #include "notifier-bridge/address_space.hpp"
 #include "vmm/memory/pager_state.hpp"
-#include "vmm/memory/window.hpp"
+#include "vmm/memory/reclaim_limits.hpp"
+#include "vmm/memory/staging_memory.hpp"
 
 namespace penumbra::vmm {
 
@@ -26,7 +27,8 @@ public:
     /// True for a page that somebody is working on and that would make its eviction wait. Any thread; quick.
     using InUse = std::function<bool(Hvp)>;
 
-    Reclaimer(PagerState& state, bridge::AddressSpace& space, Window& window, InUse in_use);
+    Reclaimer(PagerState& state, bridge::AddressSpace& space, StagingMemory& staging, InUse in_use,
+              const ReclaimLimits& limits);
     ~Reclaimer() { stop(); }
     Reclaimer(const Reclaimer&) = delete;
     Reclaimer& operator=(const Reclaimer&) = delete;
@@ -36,9 +38,11 @@ public:
     /// Asks for a background pass; cheap.
     void kick();
     /// True when the background pass is due.
-    [[nodiscard]] bool due() const { return state_.budget.charged() > high_water_; }
+    [[nodiscard]] bool due() const { return state_.budget.charged() > limits_.high_water; }
     /// True from the level on that background passes go down to.
-    [[nodiscard]] bool is_near_work() const { return state_.budget.charged() >= low_water_ - low_water_ / 16; }
+    [[nodiscard]] bool is_near_work() const {
+        return state_.budget.charged() >= limits_.low_water - limits_.low_water / 16;
+    }
     /// By a fault at the hard limit: evict and pack a little without waiting for anybody.
     void help();
     /// Why no room can be made, once a whole pass freed nothing; cleared by retry().
@@ -87,15 +91,11 @@ private:
 
     PagerState& state_;
     bridge::AddressSpace& space_;
-    Window& window_;
+    StagingMemory& staging_;
     const InUse in_use_;
-    const std::uint64_t high_water_;
-    const std::uint64_t low_water_;
-    const std::uint64_t pool_share_;    // bytes the compressed tier may keep when there is a file behind it
-    const std::uint64_t limbo_target_;  // pages kept in limbo as the second chance
+    const ReclaimLimits limits_;
     std::atomic<std::uint64_t> hand_{0};
     std::atomic<bool> passed_over_{false};  // this pass met pages in use
-    std::atomic<std::uint64_t> resident_floor_;
 
     mutable Mutex mutex_{LockRank::reclaim};
     CondVar wake_;

@@ -7,6 +7,7 @@
 #include "base/counters.hpp"
 #include "notifier-bridge/source/userfaultfd.hpp"
 #include "shadow-mmu/flush/window_port.hpp"
+#include "vmm/memory/staging_memory.hpp"
 
 namespace penumbra::vmm {
 
@@ -16,7 +17,7 @@ enum class TakeOutMode : std::uint8_t {
     copy,  ///< write-protect, copy, drop: on older kernels
 };
 
-class Window final : public mmu::WindowPort {
+class Window final : public mmu::WindowPort, public StagingMemory {
 public:
     /// Registers `ram` and `staging` with `uffd`, which must outlive this object, as must the memory.
     [[nodiscard]] static Result<Window> create(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging,
@@ -33,8 +34,7 @@ public:
     /// Gives the memory back to the kernel's own fault handling and wakes every sleeper. Calls after it fail or do
     /// nothing.
     void abandon();
-    /// Empties staging slots whose content is not needed any more.
-    void empty_slots(HvpRange slots);
+    void empty_slots(HvpRange slots) override;
     [[nodiscard]] TakeOutMode mode() const { return mode_; }
 
 private:

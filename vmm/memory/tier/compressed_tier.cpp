@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/per_thread.hpp"
 #include "base/planted.hpp"
 #include "vmm/memory/tier/page_check.hpp"
 #include "vmm/memory/tier/page_codec.hpp"
@@ -23,7 +24,8 @@ struct Workbench {
 };
 
 [[nodiscard]] Workbench& workbench() {
-    thread_local const auto bench = std::make_unique<Workbench>();
+    std::unique_ptr<Workbench>& bench = per_thread<std::unique_ptr<Workbench>>();
+    if (!bench) bench = std::make_unique<Workbench>();
     return *bench;
 }
 

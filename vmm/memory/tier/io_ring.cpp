@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/planted.hpp"
+#include "base/schedule_point.hpp"
 
 namespace penumbra::vmm {
 
@@ -61,6 +62,7 @@ void IoRing::transfer(IoDirection direction, std::span<IoRequest> requests) {
         if (direction == IoDirection::write && planted(Plant::full_disk)) request.error_number = ENOSPC;
     }
     for (unsigned attempts = 0; attempts < attempts_allowed; ++attempts) {
+        schedule_point(Step::host, this);
         if (attempt(direction, requests) == 0) return;
     }
     for (IoRequest& request : requests) {
