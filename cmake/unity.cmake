@@ -3,7 +3,8 @@
 # declare; a source that keeps such a name is compiled alone.
 set(penumbra_alone
   "tests/(host|support)/"
-  "tests/unit/(block|dma|serial|virt)"
+  "tests/kvm/machine_(large|svm)"
+  "tests/unit/(accelerator_svm|block|device_t|dma|report_|serial|shadow|subscriber_index|table|virt)"
   "vmm/boot/(boot_state|linux_bzimage)[.]cpp"
   "vmm/control/qmp/session[.]cpp"
   "vmm/devices/pci/pci_config[.]cpp"

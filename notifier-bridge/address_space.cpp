@@ -10,6 +10,13 @@
 
 namespace penumbra::bridge {
 
+namespace {
+
+/// Orders as std::upper_bound asks for it: behind all of the same order.
+bool starts_before(SubscriberOrder order, const Subscriber* subscriber) { return order < subscriber->order(); }
+
+}  // namespace
+
 Subscription::Subscription(Subscription&& other) noexcept
     : space_(std::exchange(other.space_, nullptr)), subscriber_(std::exchange(other.subscriber_, nullptr)) {}
 
@@ -26,7 +33,7 @@ void Subscription::reset() {
     if (space_ != nullptr) std::exchange(space_, nullptr)->unsubscribe(*subscriber_);
 }
 
-AddressSpace::~AddressSpace() { PENUMBRA_ASSERT(order_.empty(), "address space destroyed with subscribers"); }
+AddressSpace::~AddressSpace() { PENUMBRA_ASSERT(members_.empty(), "address space destroyed with subscribers"); }
 
 void AddressSpace::begin_change() {
     while (changing_) changed_.wait(mutex_);
@@ -39,19 +46,30 @@ void AddressSpace::end_change() {
     changed_.notify_all();
 }
 
-Subscription AddressSpace::subscribe(Subscriber& subscriber) {
+Subscription AddressSpace::subscribe(Subscriber& subscriber) { return add(subscriber, std::nullopt); }
+Subscription AddressSpace::subscribe(Subscriber& subscriber, HvpRange pages) { return add(subscriber, pages); }
+
+Subscription AddressSpace::add(Subscriber& subscriber, std::optional<HvpRange> pages) {
     PENUMBRA_ASSERT(!in_bridge_callback(), "a callback subscribed");
     const MutexLock lock(mutex_);
     begin_change();
     PENUMBRA_ASSERT(!released_, "subscription to a released address space");
-    Subscriber* called = &subscriber;
+    const auto [place, is_new] = members_.try_emplace(&subscriber);
+    PENUMBRA_ASSERT(is_new, "a subscriber subscribed twice");
+    Member& member = place->second;
+    member.called = &subscriber;
+    member.number = ++subscriptions_;
     if constexpr (test_switches) {
-        checkers_.push_back(std::make_unique<SubscriberContract>(subscriber));
-        called = checkers_.back().get();
+        member.checker = std::make_unique<SubscriberContract>(subscriber);
+        member.called = member.checker.get();
     }
-    const auto place = std::upper_bound(order_.begin(), order_.end(), called->order(),
-                                        [](SubscriberOrder o, const Subscriber* s) { return o < s->order(); });
-    order_.insert(place, called);
+    member.pages = pages;
+    if (pages) {
+        ranged_.add({*pages, member.called, member.number});
+    } else {
+        order_.insert(std::upper_bound(order_.begin(), order_.end(), member.called->order(), starts_before),
+                      member.called);
+    }
     end_change();
     return Subscription{*this, subscriber};
 }
@@ -60,12 +78,15 @@ void AddressSpace::unsubscribe(Subscriber& subscriber) {
     PENUMBRA_ASSERT(!in_bridge_callback(), "a callback unsubscribed");
     const MutexLock lock(mutex_);
     begin_change();
-    Subscriber* called = &subscriber;
-    const auto checker =
-        std::find_if(checkers_.begin(), checkers_.end(), [&](const auto& c) { return &c->inner() == &subscriber; });
-    if (checker != checkers_.end()) called = checker->get();
-    std::erase(order_, called);
-    if (checker != checkers_.end()) checkers_.erase(checker);
+    const auto place = members_.find(&subscriber);
+    PENUMBRA_ASSERT(place != members_.end(), "unsubscribed without a subscription");
+    const Member& member = place->second;
+    if (member.pages) {
+        ranged_.remove({*member.pages, member.called, member.number});
+    } else {
+        std::erase(order_, member.called);
+    }
+    members_.erase(place);
     end_change();
 }
 
@@ -74,12 +95,33 @@ void AddressSpace::release() {
     {
         const MutexLock lock(mutex_);
         begin_change();
-        if (!std::exchange(released_, true)) subscribers = order_;
+        if (!std::exchange(released_, true)) subscribers = everybody();
     }
     // Still changing: whoever unsubscribes waits until its release has returned.
     for (Subscriber* subscriber : subscribers) subscriber->release();
     const MutexLock lock(mutex_);
     end_change();
+}
+
+std::vector<Subscriber*> AddressSpace::everybody() {
+    std::vector<Member*> members;
+    for (auto& [subscriber, member] : members_) members.push_back(&member);
+    std::ranges::sort(members, {}, [](const Member* m) { return std::pair(m->called->order(), m->number); });
+    std::vector<Subscriber*> all;
+    for (const Member* member : members) all.push_back(member->called);
+    return all;
+}
+
+std::span<Subscriber* const> AddressSpace::concerned(std::span<const HvpRange> ranges,
+                                                     std::vector<Subscriber*>& room) const {
+    const std::vector<SubscriberIndex::Entry> found = ranged_.find(ranges);
+    if (found.empty()) return order_;
+    room = order_;
+    for (const SubscriberIndex::Entry& entry : found) {
+        room.insert(std::upper_bound(room.begin(), room.end(), entry.subscriber->order(), starts_before),
+                    entry.subscriber);
+    }
+    return room;
 }
 
 bool AddressSpace::open(Blockable blockable) {
@@ -99,8 +141,9 @@ void AddressSpace::close() {
 }
 
 void AddressSpace::check_quiet() {
-    for (const auto& checker : checkers_) {
-        PENUMBRA_ASSERT(checker->open() == 0, "a subscriber was started and never ended");
+    if constexpr (!test_switches) return;
+    for (const auto& [subscriber, member] : members_) {
+        PENUMBRA_ASSERT(member.checker->open() == 0, "a subscriber was started and never ended");
     }
 }
 
@@ -111,10 +154,11 @@ Invalidation::Invalidation(AddressSpace& space, InvalidationEvent event) : space
         space_.stats_.would_block.add();
         return;
     }
-    for (std::size_t i = 0; i < space_.order_.size(); ++i) {
+    concerned_ = space_.concerned(event_.ranges.ranges(), room_);
+    for (std::size_t i = 0; i < concerned_.size(); ++i) {
         schedule_point(Step::callback, &space_);
-        const std::size_t place = planted(Plant::reverse_starts) ? space_.order_.size() - 1 - i : i;
-        if (space_.order_[place]->invalidate_start(event_) == StartResult::done) continue;
+        const std::size_t place = planted(Plant::reverse_starts) ? concerned_.size() - 1 - i : i;
+        if (concerned_[place]->invalidate_start(event_) == StartResult::done) continue;
         if (!planted(Plant::keep_aborted_starts)) end(i);
         space_.stats_.would_block.add();
         return;
@@ -125,15 +169,15 @@ Invalidation::Invalidation(AddressSpace& space, InvalidationEvent event) : space
 }
 
 Invalidation::~Invalidation() {
-    if (started_) end(space_.order_.size());
+    if (started_) end(concerned_.size());
     if (opened_) space_.close();
 }
 
-void Invalidation::end(std::size_t subscribers) {
-    for (std::size_t i = subscribers; i-- > 0;) {
+void Invalidation::end(std::size_t told) {
+    for (std::size_t i = told; i-- > 0;) {
         if (planted(Plant::drop_invalidate_end)) continue;
         schedule_point(Step::callback, &space_);
-        space_.order_[i]->invalidate_end(event_);
+        concerned_[i]->invalidate_end(event_);
     }
 }
 

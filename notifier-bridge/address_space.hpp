@@ -3,12 +3,16 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "base/counters.hpp"
 #include "base/mutex.hpp"
 #include "notifier-bridge/subscriber.hpp"
 #include "notifier-bridge/subscriber_contract.hpp"
+#include "notifier-bridge/subscriber_index.hpp"
 
 namespace penumbra::bridge {
 
@@ -39,9 +43,12 @@ public:
     AddressSpace& operator=(const AddressSpace&) = delete;
     ~AddressSpace();
 
-    /// Waits until no invalidation is open, so that no start/end pair straddles the subscription. `subscriber` must
-    /// outlive it.
+    /// To every event. Waits until no invalidation is open, so that no start/end pair straddles the subscription.
+    /// `subscriber` must outlive it, and be subscribed once at a time.
     [[nodiscard]] Subscription subscribe(Subscriber& subscriber) EXCLUDES(mutex_);
+    /// To events that share a page with `pages`, which are told whole. Costs other events next to nothing: there may be
+    /// a hundred thousand of them.
+    [[nodiscard]] Subscription subscribe(Subscriber& subscriber, HvpRange pages) EXCLUDES(mutex_);
     /// Freezes every subscriber. Idempotent. No invalidation may be begun afterwards.
     void release() EXCLUDES(mutex_);
 
@@ -56,10 +63,23 @@ private:
     friend class Invalidation;
     friend class Subscription;
 
-    /// Subscribers in start order. Immutable while `open_` > 0, so callbacks run without the lock.
+    struct Member {
+        Subscriber* called = nullptr;                 // the subscriber, or in test builds what checks it
+        std::unique_ptr<SubscriberContract> checker;  // test builds
+        std::optional<HvpRange> pages;                // not set: told of everything
+        std::uint64_t number = 0;                     // of its subscription
+    };
+
     [[nodiscard]] bool open(Blockable blockable) EXCLUDES(mutex_);
     void close() EXCLUDES(mutex_);
+    [[nodiscard]] Subscription add(Subscriber& subscriber, std::optional<HvpRange> pages) EXCLUDES(mutex_);
     void unsubscribe(Subscriber& subscriber) EXCLUDES(mutex_);
+    /// Whom to tell of an event over these ranges, in start order: `order_` where nobody else is concerned, `room`
+    /// otherwise. While an invalidation is open.
+    [[nodiscard]] std::span<Subscriber* const> concerned(std::span<const HvpRange> ranges,
+                                                         std::vector<Subscriber*>& room) const;
+    /// In start order.
+    [[nodiscard]] std::vector<Subscriber*> everybody() REQUIRES(mutex_);
     void begin_change() REQUIRES(mutex_);
     void end_change() REQUIRES(mutex_);
     void check_quiet() REQUIRES(mutex_);
@@ -69,8 +89,11 @@ private:
     std::uint64_t open_ GUARDED_BY(mutex_) = 0;
     bool changing_ GUARDED_BY(mutex_) = false;
     bool released_ GUARDED_BY(mutex_) = false;
-    std::vector<Subscriber*> order_;  // written under mutex_ with open_ == 0, read by open invalidations
-    std::vector<std::unique_ptr<SubscriberContract>> checkers_ GUARDED_BY(mutex_);
+    // These two are written under mutex_ with open_ == 0, and read without it by open invalidations.
+    std::vector<Subscriber*> order_;  // of those who are told of everything
+    SubscriberIndex ranged_;
+    std::unordered_map<const Subscriber*, Member> members_ GUARDED_BY(mutex_);
+    std::uint64_t subscriptions_ GUARDED_BY(mutex_) = 0;
     Stats stats_;
 };
 
@@ -88,10 +111,13 @@ public:
     [[nodiscard]] const InvalidationEvent& event() const { return event_; }
 
 private:
-    void end(std::size_t subscribers);
+    /// The first `told` of those concerned.
+    void end(std::size_t told);
 
     AddressSpace& space_;
     InvalidationEvent event_;
+    std::vector<Subscriber*> room_;
+    std::span<Subscriber* const> concerned_;
     bool opened_ = false;
     bool started_ = false;
 };
