@@ -1,7 +1,5 @@
 // What the tables cost above what any radix table of atomic entries must cost: loads that depend on each other, one
 // locked instruction per entry.
-#include <time.h>
-
 #include <algorithm>
 #include <numeric>
 #include <random>
@@ -9,70 +7,40 @@
 
 #include "bench/common/arguments.hpp"
 #include "bench/common/bare_table.hpp"
-#include "bench/common/cpu_time.hpp"
+#include "bench/common/compare.hpp"
 #include "bench/common/table_subject.hpp"
+#include "bench/common/table_surroundings.hpp"
 #include "shadow-mmu/fault/fault_handler.hpp"
-#include "shadow-mmu/flush/device_tlb.hpp"
 
 namespace penumbra::bench {
 
 namespace {
 
+constexpr std::uint64_t region_pages = pages_spanned(Level::page_2m);
+
 using mmu::FaultAccess;
 using mmu::FaultOutcome;
-
-constexpr unsigned rounds = 9;
-
-/// The best of each side, in turns: what others do to the machine only ever adds.
-struct Pair {
-    double value = 1e30;
-    double baseline = 1e30;
-    CpuTime value_cpu;
-    CpuTime baseline_cpu;
-};
-
-/// CPU time of all threads: when others have the processor, nobody is charged.
-[[nodiscard]] double cpu_nanoseconds() {
-    timespec now{};
-    (void)::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-}
-
-template <class Fn>
-void timed(double& best, CpuTime& cpu, std::uint64_t units, Fn&& fn) {
-    const CpuTime before = CpuTime::of_process();
-    const double start = cpu_nanoseconds();
-    fn();
-    const double end = cpu_nanoseconds();
-    cpu += CpuTime::of_process() - before;
-    best = std::min(best, (end - start) / static_cast<double>(units));
-}
 
 class Bench {
 public:
     explicit Bench(Report& report) : report_(report) {
         std::iota(order_.begin(), order_.end(), 0U);
         std::ranges::shuffle(order_, std::mt19937_64(1));
+        for (std::size_t i = 0; i < order_.size(); ++i) next_[order_[i]] = order_[(i + 1) % order_.size()];
+        std::iota(regions_.begin(), regions_.end(), 0U);
+        std::ranges::shuffle(regions_, std::mt19937_64(2));
     }
     [[nodiscard]] Result<> run();
 
 private:
-    template <class Prepare, class Value, class Baseline>
-    Pair compare(Prepare&& prepare, Value&& value, Baseline&& baseline) {
-        Pair pair;
-        for (unsigned round = 0; round < rounds; ++round) {
-            prepare();
-            if (round % 2 == 0) timed(pair.baseline, pair.baseline_cpu, mapped_pages, baseline);
-            timed(pair.value, pair.value_cpu, mapped_pages, value);
-            if (round % 2 != 0) timed(pair.baseline, pair.baseline_cpu, mapped_pages, baseline);
-        }
-        return pair;
-    }
     void add(const std::string& name, const Pair& pair, double target, const std::string& what,
              const std::string& against) {
-        report_.add(Row{name, pair.value, "ns each", pair.baseline, target, Better::lower});
-        report_.add(Side{name + ": Penumbra", what, pair.value_cpu});
-        report_.add(Side{name + ": bare", against, pair.baseline_cpu});
+        add_pair(report_, name, pair, target, {what, against});
+    }
+    /// Calls fn(first page) for each 2 MiB, in random order.
+    template <class Fn>
+    void for_each_region(Fn&& fn) {
+        for (const std::uint32_t region : regions_) fn(region * region_pages);
     }
     void lookup();
     void install_one();
@@ -82,10 +50,11 @@ private:
     void zap();
     void bulk();
     void memory();
-    void tlb_hit();
 
     Report& report_;
     std::vector<std::uint32_t> order_ = std::vector<std::uint32_t>(mapped_pages);
+    std::vector<std::uint32_t> next_ = std::vector<std::uint32_t>(mapped_pages);  // each page's successor in order_
+    std::vector<std::uint32_t> regions_ = std::vector<std::uint32_t>(mapped_pages / region_pages);
     std::optional<BareTable> bare_;
     std::optional<BareTable> other_;
     std::optional<TableSubject> subject_;
@@ -95,22 +64,23 @@ private:
 void Bench::lookup() {
     subject_->link(order_);
     bare_->link(order_);
-    const Pair pair = compare([] {},
-                              [&] {
-                                  std::uint64_t page = 0;
-                                  for (std::uint64_t i = 0; i < mapped_pages; ++i) {
-                                      const auto entry = subject_->table().lookup(first_frame + page);
-                                      page = mmu::EptFormat::frame(entry.raw).value() - subject_->host().value();
-                                  }
-                                  sink_ += page;
-                              },
-                              [&] {
-                                  std::uint64_t page = 0;
-                                  for (std::uint64_t i = 0; i < mapped_pages; ++i) {
-                                      page = bare_->chase(first_frame + page);
-                                  }
-                                  sink_ += page;
-                              });
+    const Pair pair = compare(
+        mapped_pages, [] {},
+        [&] {
+            std::uint64_t page = 0;
+            for (std::uint64_t i = 0; i < mapped_pages; ++i) {
+                const auto entry = subject_->table().lookup(first_frame + page);
+                page = mmu::EptFormat::frame(entry.raw).value() - subject_->host().value();
+            }
+            sink_ += page;
+        },
+        [&] {
+            std::uint64_t page = 0;
+            for (std::uint64_t i = 0; i < mapped_pages; ++i) {
+                page = bare_->chase(first_frame + page);
+            }
+            sink_ += page;
+        });
     add("lookup", pair, 1.25, "PageTable::lookup, one read-side section each; each leaf of 1 GiB names the next page",
         "four loads that depend on each other in a table of the same shape and order");
     subject_->unmap_all();
@@ -124,12 +94,14 @@ void Bench::install_one() {
         other_->clear();
     };
     const Pair pair = compare(
-        prepare,
+        mapped_pages, prepare,
         [&] {
-            for (const std::uint32_t page : order_) {
+            std::uint32_t page = 0;
+            for (std::uint64_t i = 0; i < mapped_pages; ++i) {
                 const auto outcome =
                     mmu::handle_fault(*subject_, subject_->source(), first_frame + page, FaultAccess::write);
                 PENUMBRA_ASSERT(outcome.has_value() && *outcome == FaultOutcome::installed, "a fault failed");
+                page = next_[page];
             }
         },
         [&] {
@@ -139,7 +111,8 @@ void Bench::install_one() {
                 other_->swap_in(page);
             }
         });
-    add("install_one", pair, 2.0, "handle_fault with a source that has every page, random order",
+    add("install_one", pair, 2.0,
+        "handle_fault with a source that has every page, random order, each page told by the one before",
         "the chase of `lookup`, and one compare-and-swap for each page it names");
     report_overlapped(pair.value);
 }
@@ -149,7 +122,7 @@ void Bench::install_one() {
 void Bench::report_overlapped(double fault) {
     Pair walk;
     Pair claim;
-    for (unsigned round = 0; round < rounds; ++round) {
+    for (unsigned round = 0; round < compare_rounds; ++round) {
         bare_->clear();
         timed(walk.baseline, walk.baseline_cpu, mapped_pages, [&] {
             for (const std::uint32_t page : order_) bare_->install(first_frame + page);
@@ -172,12 +145,16 @@ void Bench::populate() {
         bare_->clear();
     };
     const Pair pair = compare(
-        prepare, [&] { subject_->populate(0, mapped_pages); },
+        mapped_pages, prepare,
+        [&] { for_each_region([&](std::uint64_t first) { subject_->populate(first, region_pages); }); },
         [&] {
-            for (std::uint64_t page = 0; page < mapped_pages; ++page) bare_->swap_in(page);
+            for_each_region([&](std::uint64_t first) {
+                for (std::uint64_t page = first; page < first + region_pages; ++page) bare_->swap_in(page);
+            });
         });
-    add("populate", pair, 1.5, "populate(): claim, fill, publish 262,144 entries by runs of 64",
-        "one compare-and-swap each on a flat array of the same size");
+    add("populate", pair, 1.5,
+        "populate(): claim, fill, publish 262,144 entries by runs of 64; ranges of 2 MiB in random order",
+        "one compare-and-swap each on a flat array of the same size, in the same order");
 }
 
 void Bench::populate_two() {
@@ -186,7 +163,7 @@ void Bench::populate_two() {
     double two = 1e30;
     CpuTime one_cpu;
     CpuTime two_cpu;
-    for (unsigned round = 0; round < rounds; ++round) {
+    for (unsigned round = 0; round < compare_rounds; ++round) {
         subject_->unmap_all();
         timed(one, one_cpu, mapped_pages, [&] { subject_->populate(0, mapped_pages); });
         subject_->unmap_all();
@@ -207,20 +184,30 @@ void Bench::zap() {
         bare_->fill();
     };
     const Pair pair = compare(
-        prepare, [&] { sink_ += subject_->zap(mmu::TablePages::keep); },
+        mapped_pages, prepare, [&] { sink_ += subject_->zap(0, mapped_pages, mmu::TablePages::keep); },
         [&] {
-            for (std::uint64_t page = 0; page < mapped_pages; ++page) {
-                sink_ += bare_->swap_out(page);
-            }
+            for (std::uint64_t page = 0; page < mapped_pages; ++page) sink_ += bare_->swap_out(page);
         });
     add("zap", pair, 1.5, "Zapper over 1 GiB: freeze, flush, clear; table pages stay",
         "one exchange per entry, in order");
+    Pair pieces;
     Pair reclaim;
-    for (unsigned round = 0; round < rounds; ++round) {
+    for (unsigned round = 0; round < compare_rounds; ++round) {
+        prepare();
+        timed(pieces.value, pieces.value_cpu, mapped_pages, [&] {
+            for_each_region(
+                [&](std::uint64_t first) { sink_ += subject_->zap(first, region_pages, mmu::TablePages::keep); });
+        });
+        timed(pieces.baseline, pieces.baseline_cpu, mapped_pages, [&] {
+            for_each_region([&](std::uint64_t first) {
+                for (std::uint64_t page = first; page < first + region_pages; ++page) sink_ += bare_->swap_out(page);
+            });
+        });
         prepare();
         timed(reclaim.value, reclaim.value_cpu, mapped_pages,
-              [&] { sink_ += subject_->zap(mmu::TablePages::reclaim); });
+              [&] { sink_ += subject_->zap(0, mapped_pages, mmu::TablePages::reclaim); });
     }
+    report_.add(Row{"zap_2m_random", pieces.value, "ns each", pieces.baseline, std::nullopt});
     report_.add(Row{"zap_reclaim", reclaim.value, "ns each", pair.baseline, std::nullopt});
     subject_->unmap_all();
     bare_->clear();
@@ -236,7 +223,7 @@ void Bench::bulk() {
         bare_->erase_all();
     };
     subject_->unmap_all();
-    const Pair pair = compare([] {}, value, baseline);
+    const Pair pair = compare(mapped_pages, [] {}, value, baseline);
     add("bulk", pair, 2.0, "map_alone and zap_alone of 1 GiB",
         "a loop of plain stores, then one that looks and stores");
 }
@@ -248,30 +235,6 @@ void Bench::memory() {
     report_.add(Row{"memory", static_cast<double>((subject_->table().table_pages() << page_shift) + beside), "bytes",
                     static_cast<double>(least << page_shift), 1.02, Better::lower});
     subject_->unmap_all();
-}
-
-void Bench::tlb_hit() {
-    mmu::DeviceTlb tlb;
-    constexpr std::uint64_t cached = 256;
-    std::array<std::atomic<std::uint64_t>, cached> bare{};
-    for (std::uint64_t i = 0; i < cached; ++i) {
-        tlb.fill(Gfn{i}, Hvp{i + 7}, [] { return true; });
-        bare[i].store(i + 1);
-    }
-    const Pair pair = compare([] {},
-                              [&] {
-                                  for (const std::uint32_t page : order_) {
-                                      const auto hit = tlb.lookup(Gfn{page % cached});
-                                      sink_ += hit ? hit->value() : 0;
-                                  }
-                              },
-                              [&] {
-                                  for (const std::uint32_t page : order_) {
-                                      const std::uint64_t tag = bare[page % cached].load(std::memory_order_relaxed);
-                                      sink_ += tag == page % cached + 1 ? 1U : 0U;
-                                  }
-                              });
-    add("tlb_hit", pair, 3.0, "DeviceTlb::lookup, all hits", "one load that hits L1 and a compare");
 }
 
 Result<> Bench::run() {
@@ -287,7 +250,8 @@ Result<> Bench::run() {
     zap();
     bulk();
     memory();
-    tlb_hit();
+    report_tlb_hit(report_, order_, sink_);
+    report_invalidate(report_);
     report_.note("CPU time of all threads; the best of nine rounds of each side, in turns. checksum " +
                  std::to_string(sink_ % 10));
     return {};
@@ -301,7 +265,8 @@ int main(int count, char** arguments) {
     using namespace penumbra::bench;
     const auto output = parse_arguments(count, arguments);
     if (!output) return 2;
-    Report report("tables", {"lookup", "install_one", "populate", "populate_2t", "zap", "bulk", "memory", "tlb_hit"});
+    Report report("tables", {"lookup", "install_one", "populate", "populate_2t", "zap", "bulk", "memory", "tlb_hit",
+                             "invalidate_100k"});
     Bench bench(report);
     const penumbra::Result<> outcome = bench.run();
     return report.finish(*output, outcome);

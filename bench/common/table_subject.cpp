@@ -56,10 +56,10 @@ void TableSubject::populate(std::uint64_t first, std::uint64_t pages) {
     PENUMBRA_ASSERT(outcome == mmu::PopulateResult::done, "not everything was mapped");
 }
 
-std::uint64_t TableSubject::zap(mmu::TablePages pages) {
+std::uint64_t TableSubject::zap(std::uint64_t first, std::uint64_t pages, mmu::TablePages table_pages) {
     std::uint64_t gone = 0;
     mmu::Zapper<Table, NoFlush> zapper(table_, no_flush_);
-    zapper.zap(everything(), pages, [&](Gfn, std::uint64_t, Level) { ++gone; });
+    zapper.zap(GfnRange{first_frame + first, pages}, table_pages, [&](Gfn, std::uint64_t, Level) { ++gone; });
     return gone;
 }
 

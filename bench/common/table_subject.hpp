@@ -35,8 +35,8 @@ public:
     void claim_each(std::span<const std::uint32_t> pages);
     /// Maps pages by number in the shared mode, as a range.
     void populate(std::uint64_t first, std::uint64_t pages);
-    /// Takes everything out; the number of leaves.
-    std::uint64_t zap(mmu::TablePages pages);
+    /// Takes pages by number out; how many there were.
+    std::uint64_t zap(std::uint64_t first, std::uint64_t pages, mmu::TablePages table_pages);
     /// Of what lies beside the table pages.
     [[nodiscard]] std::uint64_t beside_bytes() const;
 
