@@ -15,7 +15,8 @@ enum class Plant : std::uint8_t {
     skip_ept_flush,         ///< one run of a batch is accounted but not taken out of the window
     skip_device_flush,      ///< the device TLB keeps a translation its table dropped
     skip_sequence_recheck,  ///< a fault installs without looking at the sequence again
-    delay_before_install,   ///< not a bug: widens the window between resolve and install
+    delay_before_install,   ///< not a bug: widens the window between resolve and install, or copy and drop
+    linger_in_access,       ///< not a bug: the accelerator stays for a while on each page of a process
     drop_invalidate_end,    ///< one subscriber's end is not delivered
     corrupt_stored_page,    ///< one bit of a stored page flips
     full_disk,              ///< the file tier's writes answer ENOSPC
@@ -25,6 +26,7 @@ enum class Plant : std::uint8_t {
     hold_page,              ///< not a bug: swap-in of one page waits; planted with 1 + the page's number
     skip_drain,             ///< start does not wait for accesses in flight
     skip_io_drain,          ///< IoTable's start does not wait for pages that are held
+    skip_guest_write,       ///< a write to a watched page goes on without the table that watches it being told
     split_forgets_rights,   ///< the leaves that a split makes may be written, whatever the large leaf permitted
     collapse_skips_flush,   ///< a table is replaced by a large leaf with its small translations still cached
     free_before_flush,      ///< a table page is used again while its translations may be cached
@@ -33,6 +35,47 @@ enum class Plant : std::uint8_t {
     clean_skips_flush,      ///< dirty marks are cleared, and writers go on through translations that set none
     clear_before_flush,     ///< a zapped entry can be claimed again before its translation is flushed
     miss_disallow,          ///< a page that forbids large leaves over it is not counted
+    // Bugs against single invariants of the tables and the bridge (docs/invariants.md).
+    hold_off_everywhere,       ///< an invalidation holds off pages far from its own
+    end_lifts_all,             ///< the end of an inner invalidation lets faults in under the outer
+    install_after_release,     ///< a released table takes entries
+    aging_forgets_writes,      ///< who logs writes is not told that an aged page may have been written
+    read_grants_write,         ///< an aged page that is read may be written again, unseen
+    unlawful_rights,           ///< a leaf may permit writes that the MMU or the host does not
+    host_right_changes,        ///< whether the host's page may be written changes in place
+    frame_changes,             ///< a leaf changes its page in place
+    claim_becomes_anything,    ///< a claimed entry may become what no install or give-back makes of it
+    thaw_to_another,           ///< a frozen entry may become what it was not
+    leaf_over_table,           ///< a table may be overwritten by a leaf, with all that hangs below
+    uncounted_entry,           ///< changes of entries are not counted
+    uncounted_zap,             ///< zapped pages are not counted
+    blind_store,               ///< an entry is overwritten whatever the walker or others made of it meanwhile
+    lost_right_owes_nothing,   ///< a leaf that permits less counts as flushed
+    cleaning_owes_nothing,     ///< a leaf that loses its D bit counts as flushed
+    split_forgets_marks,       ///< the leaves that a split makes are neither accessed nor dirty
+    collapse_forgets_marks,    ///< nor is the leaf that a collapse makes
+    zap_forgets_marks,         ///< nor are leaves as a zap hands them back
+    grant_unlogged,            ///< a page that may be written again is not logged
+    grant_logs_neighbour,      ///< the page behind it is logged instead
+    frozen_counts_as_present,  ///< a fault takes an entry on its way out for one that is there
+    zap_waits_owning,          ///< a zap waits for somebody's entry with its own still frozen
+    step_passes_over,          ///< a walk goes on behind the entry that it stopped at
+    reclaim_in_section,        ///< a walk that finds no table page waits for readers, itself among them
+    incongruent_large,         ///< large leaves where guest and host pages differ modulo the size
+    large_over_edge,           ///< large leaves over the ends of a slot
+    allow_below_zero,          ///< a large leaf may be allowed more often than it was forbidden
+    harvest_leaves_write,      ///< a harvested page stays writable: its next write leaves no mark
+    mark_many,                 ///< a write marks 64 pages
+    ring_forgets_overflow,     ///< a full dirty ring drops pages and does not say so
+    ring_lists_again,          ///< a page is listed for every write
+    populate_ignores_rights,   ///< what is mapped ahead may be written, whatever was asked
+    populate_ignores_refusal,  ///< what is mapped ahead is published though its pages may not be
+    populate_passes_refusal,   ///< mapping ahead goes on behind pages that were refused, and calls it done
+    refusal_is_silent,         ///< an access to nothing, or against the entry's rights, counts as served
+    node_handed_out_twice,     ///< two users are given one table page
+    rank_unchecked,            ///< locks may be taken in any order
+    unaligned_ram,             ///< RAM need not be whole 2 MiB
+    overlapping_slots,         ///< RAM above 4 GiB is put over RAM below
     // Bugs of the protocol, for the simulation (docs/testing.md).
     reverse_starts,           ///< the bridge delivers starts from the window outwards
     keep_aborted_starts,      ///< subscribers that were started are not ended when a later one would block

@@ -9,6 +9,10 @@ namespace penumbra::bridge {
 
 template <class Fn>
 void IntervalSubscription::for_each_region(const RangeSet& ranges, Fn&& fn) {
+    if (planted(Plant::hold_off_everywhere)) {
+        for (std::size_t r = 0; r < regions; ++r) fn(r);
+        return;
+    }
     std::uint64_t last = ~std::uint64_t{0};
     for (const HvpRange& range : ranges.ranges()) {
         for (std::uint64_t r = range.first().value() >> region_shift; r <= (range.end().value() - 1) >> region_shift;
@@ -34,6 +38,7 @@ void IntervalSubscription::lift(const RangeSet& ranges) {
         schedule_point(Step::entry_write, &words_[r]);
         const std::uint64_t before = words_[r].fetch_add(
             planted(Plant::end_uncounted) ? ~std::uint64_t{0} : one_ended - 1, std::memory_order_seq_cst);
+        if (planted(Plant::end_lifts_all)) words_[r].fetch_and(~active_mask, std::memory_order_seq_cst);
         PENUMBRA_ASSERT((before & active_mask) != 0, "invalidation ended twice");
     });
     if (waiters_.load(std::memory_order_seq_cst) == 0 || planted(Plant::end_wakes_nobody)) return;
@@ -45,14 +50,17 @@ std::optional<IntervalSubscription::Sequence> IntervalSubscription::read_begin(
     Hvp page, std::chrono::steady_clock::time_point deadline) {
     PENUMBRA_ASSERT(!in_bridge_callback(), "a callback waited for an invalidation to end");
     std::atomic<std::uint64_t>& word = words_[region_of(page)];
-    schedule_point(Step::entry_read, &word);
-    std::uint64_t now = word.load(std::memory_order_seq_cst);
+    const auto look = [&word] {
+        schedule_point(Step::entry_read, &word);
+        return word.load(std::memory_order_seq_cst);
+    };
+    std::uint64_t now = look();
     if ((now & active_mask) == 0 || planted(Plant::sample_while_open)) return Sequence{now};
 
     const MutexLock lock(mutex_);
     waiters_.fetch_add(1, std::memory_order_seq_cst);
     bool in_time = true;
-    while (((now = word.load(std::memory_order_seq_cst)) & active_mask) != 0 && in_time) {
+    while (((now = look()) & active_mask) != 0 && in_time) {
         in_time = ended_.wait_until(mutex_, deadline);
     }
     waiters_.fetch_sub(1, std::memory_order_seq_cst);

@@ -46,6 +46,27 @@ std::vector<TierReport> tier_reports(const PagerState& state) {
     return tiers;
 }
 
+AcceleratorReport accelerator_report(const Accelerator& accelerator, MemorySystem& memory) {
+    const Accelerator::Stats stats = accelerator.stats();
+    AcceleratorReport report;
+    report.commands = stats.commands;
+    report.bytes = stats.bytes;
+    report.page_requests = stats.page_requests;
+    report.page_requests_out = stats.page_requests_out;
+    report.tlb = {memory.device_table()->tlb().fills(), memory.device_table()->tlb().flushes()};
+    ProcessesReport& processes = report.processes;
+    processes.commands = stats.process_commands;
+    processes.faults = stats.process_faults;
+    processes.guest_faults = stats.guest_faults;
+    processes.guest_requests = stats.guest_requests;
+    processes.waits = stats.waits;
+    processes.cooperative = stats.cooperative;
+    processes.broken_watches = stats.broken_watches;
+    processes.broken_in_use = stats.broken_in_use;
+    processes.tlb = {memory.context_tlb().fills(), memory.context_tlb().flushes()};
+    return report;
+}
+
 }  // namespace
 
 std::uint64_t pinned_guest_bytes(std::uint64_t io_buffer_bytes) {
@@ -90,15 +111,17 @@ RunReport collect_report(Machine& machine) {
     if (memory.io_table() != nullptr) {
         report.tables.emplace_back("io", table_report(memory.io_table()->counters()));
     }
-    if (Accelerator* accelerator = machine.accelerator()) {
-        const Accelerator::Stats stats = accelerator->stats();
-        report.accelerator = {stats.commands, stats.bytes, stats.page_requests, stats.page_requests_out, 0};
+    if (const Accelerator* accelerator = machine.accelerator()) {
+        report.accelerator = accelerator_report(*accelerator, memory);
     }
     if (const auto guest = machine.port().last_report()) {
         report.guest.pages_verified = guest->pages_verified;
         report.guest.mismatches = guest->mismatches;
         report.guest.passes = guest->passes;
         report.guest.min_verifications = guest->min_verifications;
+        const abi::Report::Svm& svm = guest->svm;
+        report.guest.svm = {svm.changes,       svm.in_use,        svm.commands, svm.bytes,
+                            svm.page_requests, svm.announcements, svm.empty};
         report.accelerator.mismatches = guest->accelerator_mismatches;
     }
     for (DeviceFigures& device : machine.device_figures()) {

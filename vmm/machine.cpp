@@ -79,8 +79,8 @@ Result<> Machine::build_bus() {
     if (options_.accelerator) {
         AcceleratorOptions accelerator;
         accelerator.on_error = [this](const Error& error) { page_failed(error); };
-        accelerator_ =
-            std::make_unique<Accelerator>(*memory_->device_table(), memory_->window_source(), std::move(accelerator));
+        accelerator_ = std::make_unique<Accelerator>(*memory_->device_table(), memory_->window_source(),
+                                                     *memory_->shadow_table(), std::move(accelerator));
         bus_.add_mmio(Gpa{abi::accelerator_base}, Accelerator::register_bytes, *accelerator_);
     }
     bus_.seal();

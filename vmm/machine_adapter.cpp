@@ -58,4 +58,32 @@ EvictPass MachineAdapter::evict_pass() {
     return {result.taken, result.was_out, result.kept};
 }
 
+std::expected<DirtyLogAnswer, std::string> MachineAdapter::dirty_log(DirtyLogAction action) {
+    mmu::DeviceTable* const table = machine_.memory().device_table();
+    if (table == nullptr) return std::unexpected{"This machine has no accelerator, see --accel"};
+    if (table->logs_writes() == (action == DirtyLogAction::start)) {
+        return std::unexpected{action == DirtyLogAction::start ? "The dirty log is on already"
+                                                               : "The dirty log is off"};
+    }
+    DirtyLogAnswer answer;
+    switch (action) {
+        case DirtyLogAction::start:
+            machine_.memory().begin_device_log();
+            break;
+        case DirtyLogAction::stop:
+            machine_.memory().end_device_log();
+            break;
+        case DirtyLogAction::take: {
+            const mmu::DeviceTable::DirtyPages taken = machine_.memory().take_device_log(DirtyLogAnswer::most_ranges);
+            answer.pages = taken.pages;
+            answer.more = taken.more;
+            for (const GfnRange& range : taken.ranges) {
+                answer.ranges.push_back({address_of(range.first()).value(), range.pages()});
+            }
+            break;
+        }
+    }
+    return answer;
+}
+
 }  // namespace penumbra::vmm

@@ -24,6 +24,7 @@ public:
     /// The report's outcome is "io-error: CAUSE", or, as long as there is none, the state: "running", "paused", ...
     [[nodiscard]] std::string report_json() override;
     [[nodiscard]] EvictPass evict_pass() override;
+    [[nodiscard]] std::expected<DirtyLogAnswer, std::string> dirty_log(DirtyLogAction action) override;
 
 private:
     Machine& machine_;

@@ -91,6 +91,8 @@ private:
         info.ring = static_cast<std::uint64_t>(options_.ring);
         info.passes = options_.passes == 0 ? 1'000'000 : options_.passes;  // --time ends it
         info.rewrites_permille = 60;
+        info.svm_mode = static_cast<std::uint64_t>(options_.svm_mode);
+        info.svm_changes = options_.svm_changes;
         return info;
     }
 

@@ -41,6 +41,8 @@ public:
         command.target = target;
         command.bytes = bytes;
         command.value = 0;
+        command.flags = 0;
+        command.pasid = 0;
         __atomic_store_n(&command.result, static_cast<std::uint32_t>(abi::AccelResult::pending), __ATOMIC_RELEASE);
         ++submitted_;
     }

@@ -29,6 +29,8 @@ inline constexpr unsigned max_vcpus = 64;
 inline constexpr std::uint64_t boot_magic = 0x31415242'4D554E50;  // "PNUMBRA1"
 
 enum class Ring : std::uint64_t { user = 3, kernel = 0 };
+/// How the svm image's processes let the accelerator know of changes of their tables (PasidFlag).
+enum class SvmMode : std::uint64_t { watch = 0, unsync = 1, cooperative = 2 };
 
 struct BootInfo {
     std::uint64_t magic;
@@ -43,6 +45,8 @@ struct BootInfo {
     std::uint64_t ring;               ///< abi::Ring the workload runs in
     std::uint64_t passes;             ///< churn: how many whole sequences of orders; at least 1
     std::uint64_t rewrites_permille;  ///< churn: share of pages that a random-order phase touches, of all pages
+    std::uint64_t svm_mode;           ///< svm: abi::SvmMode
+    std::uint64_t svm_changes;        ///< svm: how many changes of tables to make
 };
 
 // ---- Guest port: 64-bit MMIO registers, offsets from guest_port_base ---------------------------------------------
@@ -83,6 +87,15 @@ struct Report {
     std::uint64_t accelerator_mismatches;
     std::uint64_t first_bad_gpa;      ///< valid when mismatches > 0
     std::uint64_t min_verifications;  ///< the smallest number of times that any one page was verified
+    struct Svm {                      ///< zero but from the svm image
+        std::uint64_t changes;        ///< of tables and roots, each under the accelerator's work
+        std::uint64_t in_use;         ///< of them, of an entry that the command in hand went through before and after
+        std::uint64_t commands;       ///< of the accelerator, in processes' addresses
+        std::uint64_t bytes;          ///< that these worked on
+        std::uint64_t page_requests;  ///< answered
+        std::uint64_t announcements;  ///< `invalidate` commands
+        std::uint64_t empty;          ///< moments at which the ring was found empty
+    } svm;
 };
 
 // ---- Accelerator: 64-bit MMIO registers, offsets from accelerator_base ------------------------------------------
@@ -93,11 +106,36 @@ enum class AccelRegister : std::uint64_t {
     doorbell = 0x18,      ///< write: new tail: free-running count of commands submitted
     status = 0x20,        ///< read: AccelStatus bits
     head = 0x28,          ///< read: free-running count of commands completed, in order
+    // Shared virtual memory; both gpas are written while disabled, and 0 is none.
+    pasid_table_gpa = 0x30,    ///< page-aligned gpa of one page of PasidEntry
+    request_queue_gpa = 0x38,  ///< page-aligned gpa of one page of AccelPageRequest
+    /// write: answers the newest page request: its number * 2, + 1 if it cannot be served; also while disabled.
+    /// read: the newest page request's number, 0 before the first
+    request_response = 0x40,
 };
 enum class AccelStatus : std::uint64_t { enabled = 1, ring_error = 2 };
 
-enum class AccelOpcode : std::uint32_t { nop = 0, copy = 1, fill = 2, crc32c = 3 };
-enum class AccelResult : std::uint32_t { pending = 0, done = 1, bad_command = 2, bad_address = 3 };
+enum class AccelOpcode : std::uint32_t {
+    nop = 0,
+    copy = 1,
+    fill = 2,
+    crc32c = 3,
+    /// Announces that entries which translate [source, source + bytes) of a PASID changed; 0 bytes: any of them. When
+    /// it is done, no access through what they were is in flight, and none will be.
+    invalidate = 4,
+};
+enum class AccelResult : std::uint32_t {
+    pending = 0,
+    done = 1,
+    bad_command = 2,
+    bad_address = 3,  ///< no RAM there, or no canonical address
+    page_fault = 4,   ///< the process's tables do not permit the access; value: the address (else 0, but for a sum)
+    bad_pasid = 5,    ///< no table, no such entry, or one that makes no sense
+};
+
+enum class AccelFlag : std::uint32_t {
+    virtual_addresses = 1,  ///< source and target are addresses of the PASID's process, and user accesses
+};
 
 /// One ring slot. The device fetches it after the doorbell and writes `value`, then `result`, when the command is done.
 struct AccelCommand {
@@ -105,10 +143,41 @@ struct AccelCommand {
     std::uint32_t result;  ///< AccelResult; the guest sets pending before the doorbell
     std::uint64_t source;  ///< gpa; fill: a 64-bit pattern
     std::uint64_t target;  ///< gpa; unused by crc32c
-    std::uint64_t bytes;   ///< 1 .. 16 MiB; need not be aligned
+    std::uint64_t bytes;   ///< 1 .. 16 MiB (invalidate: from 0); need not be aligned
     std::uint64_t value;   ///< crc32c: the sum (iSCSI polynomial, start ~0, final complement), device-written
-    std::uint64_t reserved[3];
+    std::uint32_t flags;   ///< AccelFlag bits; others are a bad command
+    std::uint32_t pasid;   ///< with virtual_addresses, and of an invalidate: index into the PASID table
+    std::uint64_t reserved[2];
 };
 static_assert(sizeof(AccelCommand) == 64);
+
+inline constexpr std::uint32_t pasid_entries = 256;
+/// One process's address space. The device reads the entry when a command that names it begins, and works by what it
+/// read until that command is done: a root is switched by writing the entry, and no message is needed.
+struct PasidEntry {
+    std::uint64_t root;  ///< gpa of the PML4 or PML5 page, or'ed with PasidFlag bits; 0: no process
+    std::uint64_t zero;
+};
+static_assert(sizeof(PasidEntry) * pasid_entries == 4096);
+enum class PasidFlag : std::uint64_t {
+    present = 1,
+    five_levels = 2,
+    announces = 4,       ///< the guest sends an invalidate before it relies on a change: the device may stop watching
+    cooperative = 8,     ///< with announces: do not watch from the start
+    unsync_leaves = 16,  ///< with announces: watch all tables but the lowest
+};
+
+/// The device asks for a page that a process's tables do not give it, and waits with the command in hand. It writes
+/// entry number % entries of the queue, `number` (1, 2, ..., until a reset) last. Answered as served, the device looks
+/// at the tables again, and may ask again; otherwise, or without a queue, the command ends with page_fault.
+struct AccelPageRequest {
+    std::uint64_t number;
+    std::uint64_t address;  ///< the byte that was to be accessed
+    std::uint32_t pasid;
+    std::uint32_t error_code;  ///< as the processor's page-fault error code: bit 0 protection, 1 write, 2 user, 3 RSVD
+    std::uint64_t reserved;
+};
+static_assert(sizeof(AccelPageRequest) == 32);
+inline constexpr std::uint64_t page_request_entries = 4096 / sizeof(AccelPageRequest);
 
 }  // namespace penumbra::abi

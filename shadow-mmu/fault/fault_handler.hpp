@@ -33,7 +33,7 @@ template <class Table>
 ///   touch(gfn, access) -> Standing         whether the entry serves the access, or does now
 ///   claim(gfn, cursor) -> Claim: {taken, present, contended, released, out_of_memory}
 ///   fill(gfn, page, content) -> Result<>   after a taken claim: makes the page reachable; an error changes nothing
-///   publish(cursor, page) / abandon(cursor)   ends a taken claim
+///   publish(cursor, page, access) / abandon(cursor)   ends a taken claim
 /// Call with no lock held and outside bridge callbacks.
 template <class Table>
 [[nodiscard]] Result<FaultOutcome> handle_fault(Table& table, PageSource& source, Gfn gfn, FaultAccess access,
@@ -41,7 +41,8 @@ template <class Table>
     PENUMBRA_ASSERT(!in_bridge_callback(), "a callback faulted");
     PENUMBRA_ASSERT(highest_rank_held() == 0, "a lock was held across a fault");
     const std::optional<Hvp> page = table.memslots().to_host(gfn);
-    if (!page) return FaultOutcome::emulate;
+    constexpr auto silent = [] { return planted(Plant::refusal_is_silent); };
+    if (!page) return silent() ? FaultOutcome::spurious : FaultOutcome::emulate;
     table.counters().faults.add();
 
     for (unsigned attempt = 0; attempt < limits.attempts; ++attempt) {
@@ -51,7 +52,7 @@ template <class Table>
         const Standing standing = table.touch(gfn, access);
         if (standing == Standing::serves) return FaultOutcome::spurious;
         if (standing == Standing::granted) return FaultOutcome::installed;
-        if (standing == Standing::forbidden) return FaultOutcome::emulate;
+        if (standing == Standing::forbidden) return silent() ? FaultOutcome::spurious : FaultOutcome::emulate;
 
         PENUMBRA_TRY_ASSIGN(ResolvedPage resolved, source.resolve(*page, access));
         if (planted(Plant::delay_before_install)) open_install_race();
@@ -86,13 +87,13 @@ template <class Table>
             continue;
         }
         const bool early = planted(Plant::publish_before_fill);
-        if (early) table.publish(entry, *page);
+        if (early) table.publish(entry, *page, access);
         if (Result<> filled = table.fill(gfn, *page, *content); !filled && !planted(Plant::publish_failed_fill)) {
             source.conclude(*page, resolved, Conclusion::abandoned);
             table.abandon(entry);
             return std::unexpected{std::move(filled).error()};
         }
-        if (!early) table.publish(entry, *page);
+        if (!early) table.publish(entry, *page, access);
         source.conclude(*page, resolved, Conclusion::installed);
         return FaultOutcome::installed;
     }

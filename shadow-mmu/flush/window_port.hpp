@@ -1,6 +1,6 @@
-// How EptTable changes the window of guest memory. Implemented in vmm/memory over the one userfaultfd wrapper; EptTable
-// is its only caller. KVM's own MMU notifier stops vCPUs inside take_out and drop: when they return no vCPU reaches the
-// range.
+// How the window of guest memory is changed: by EptTable, and for watches by WatchedWindow. Implemented in vmm/memory
+// over the one userfaultfd wrapper. KVM's own MMU notifier stops vCPUs inside take_out and drop: when they return no
+// vCPU reaches the range.
 #pragma once
 
 #include <cstddef>
@@ -35,6 +35,15 @@ public:
     virtual void drop(HvpRange run) = 0;
     /// Makes every thread that sleeps on a fault in the range fault again.
     virtual void wake(HvpRange run) = 0;
+
+    /// Makes writes to the pages sleep: when it returns no processor, guest's or host's, writes to them by a
+    /// translation that it still has, and what was written is visible. Writes of I/O that pinned a page before go
+    /// through. All pages of the run are present and stay so meanwhile. A page that leaves and comes back is not
+    /// protected. After an error part of the run may be: unprotect it.
+    [[nodiscard]] virtual Result<> protect(HvpRange run) = 0;
+    /// Lets writes through, and wakes who sleeps. Whatever the pages' state: of pages that are being taken out just now
+    /// nothing is changed, and nobody is woken.
+    virtual void unprotect(HvpRange run) = 0;
 };
 
 }  // namespace penumbra::mmu

@@ -79,9 +79,11 @@ public:
         entry.value.store(translation.page.value() | std::uint64_t{translation.allowed.bits()} << 52,
                           std::memory_order_relaxed);
         entry.tag.store(tag_of(context, page), std::memory_order_seq_cst);
+        fills_.add();
     }
     void flush(std::span<const ContextRun> runs) override;
     void flush_all() override;
+    [[nodiscard]] std::uint64_t fills() const { return fills_.get(); }
     [[nodiscard]] std::uint64_t flushes() const { return flushes_.get(); }
 
 private:
@@ -98,6 +100,7 @@ private:
         return (page.value() ^ static_cast<std::uint64_t>(context) * 0x9E37'79B9U) % entries;
     }
     std::array<Entry, entries> entries_{};
+    Counter fills_;
     Counter flushes_;
 };
 

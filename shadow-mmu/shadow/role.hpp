@@ -34,6 +34,7 @@ struct Role {
     bool converted = false;    ///< of a direct page: see LeafRights
     RoleMode mode;             ///< of a direct page: none
 
+    [[nodiscard]] bool may_be_stale() const { return unsync || over_unsync; }
     /// One number per role.
     [[nodiscard]] std::uint64_t packed() const;
 };

@@ -31,6 +31,8 @@ enum class ShadowBug : std::uint8_t {
     large_pieces_alike,        ///< every 4 KiB piece of a large page is its first
     supervisor_write_as_user,  ///< a leaf made writable for CR0.WP = 0 stays a user's
     slice_ignored,             ///< a page is watched again although its guest did not have its time
+    old_generation_installs,   ///< a fault that began under another root installs in this one
+    drop_keeps_roots,          ///< dropping everything leaves contexts their roots
     count
 };
 

@@ -64,6 +64,9 @@ bridge::StartResult ShadowTable::invalidate_start(const bridge::InvalidationEven
         return bridge::StartResult::would_block;
     }
     accesses_.drain(drain);
+    // Not left to the page's going: it may stay after all, and nothing that nobody watches is protected. A device that
+    // stored there by its own translation would sleep in an access, which other zaps wait for.
+    if (!taken.empty()) watches_.unwatch(taken);
     {
         const MutexLock lock(mutex_);
         const bool survives = shadow_bug(ShadowBug::watch_survives_eviction);
@@ -84,13 +87,19 @@ void ShadowTable::release() {
     drop_everything();
 }
 
+void ShadowTable::log_writes(DirtyBitmap* log) {
+    const MutexLock lock(mutex_);
+    log_ = log;
+}
+
 void ShadowTable::drop_everything() {
     Cut cut(tlb_);
     {
         const MutexLock lock(mutex_);
         close_gate();
         for (std::size_t i = 0; i < contexts_.size(); ++i) {
-            if (contexts_[i].open) forget_roots(ContextId{static_cast<std::uint16_t>(i)}, contexts_[i], cut);
+            if (contexts_[i].open && !shadow_bug(ShadowBug::drop_keeps_roots))
+                forget_roots(ContextId{static_cast<std::uint16_t>(i)}, contexts_[i], cut);
         }
     }
     discharge(cut, everything());

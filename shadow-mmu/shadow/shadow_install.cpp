@@ -21,7 +21,9 @@ bool ShadowTable::intervened(const Attempt& attempt) {
 ShadowTable::Install ShadowTable::install(Attempt& attempt) {
     const MutexLock lock(mutex_);
     ShadowContext* context = context_of(attempt.id);
-    if (context == nullptr || released_ || context->view.generation != attempt.view.generation) return Install::again;
+    if (context == nullptr || released_) return Install::again;
+    const bool switched = context->view.generation != attempt.view.generation;
+    if (switched && !shadow_bug(ShadowBug::old_generation_installs)) return Install::again;
     if (intervened(attempt)) return Install::again;
     const Install installed = map_page(attempt, *context);
     if (installed == Install::done) {
@@ -56,6 +58,14 @@ ShadowTable::Install ShadowTable::map_page(Attempt& attempt, ShadowContext& cont
         if (linked != Install::done) return linked;
     }
     if (!may_write) rights.rights.writable = false;
+    if (log_ != nullptr) {
+        // A page is written when it is first written, not when it could be.
+        if (attempt.access.kind == AccessKind::write) {
+            log_->mark(attempt.data);
+        } else {
+            rights.rights.writable = false;
+        }
+    }
     const std::uint16_t index = attempt.index_at(Level::page_4k);
     const Hvp host = shadow_bug(ShadowBug::large_pieces_alike) && attempt.found.leaf != Level::page_4k
                          ? attempt.host - index
@@ -70,7 +80,7 @@ ShadowTable::Install ShadowTable::root_of(Attempt& attempt, ShadowContext& conte
     if (attempt.at != nullptr) return Install::done;
     const Role role = attempt.view.root_role();
     const Gfn root = frame_of(attempt.view.root);
-    if (const ShadowPage* known = tree_.find(root, role); known != nullptr && role.unsync && known->used != 0) {
+    if (const ShadowPage* known = tree_.find(root, role); known != nullptr && role.may_be_stale() && known->used != 0) {
         attempt.stuck_at(*known, 0);
         return Install::unsync_reuse;
     }
@@ -94,8 +104,10 @@ ShadowTable::Install ShadowTable::descend(Attempt& attempt, Gfn gfn, const Role&
         return Install::done;
     }
     const ShadowPage* known = tree_.find(gfn, role);
-    // Its entries may be stale for those who had it; nobody who did not may see them. (KVM: kvm_sync_page on reuse.)
-    if (known != nullptr && role.unsync && known->used != 0 && !shadow_bug(ShadowBug::stale_unsync_link)) {
+    // Its entries, or those of tables below, may be stale for those who had it; nobody who did not may see them. That
+    // is also whoever had it once: an announcement looks below the announcer's root only. (KVM: kvm_sync_page and
+    // mmu_sync_children on reuse.)
+    if (known != nullptr && role.may_be_stale() && known->used != 0 && !shadow_bug(ShadowBug::stale_unsync_link)) {
         attempt.stuck_at(*known, 0);
         return Install::unsync_reuse;
     }

@@ -28,13 +28,14 @@ struct ShadowPorts {
 
 struct ShadowStats {
     Counter faults, installed, retries, guest_faults;
-    Counter writes;       ///< messages
-    Counter broken;       ///< watches that a write, or the table's own flag updates, ended
-    Counter waits;        ///< answers `wait`
-    Counter cooperative;  ///< contexts that became it
-    Counter evicted;      ///< shadow pages dropped to stay within the quota
-    Counter floods;       ///< tables whose shadow pages were dropped for being written unused
-    Counter synced;       ///< entries of unwatched tables that were read again, and stayed
+    Counter writes;         ///< messages
+    Counter broken;         ///< watches that a write, or the table's own flag updates, ended
+    Counter broken_in_use;  ///< those of them that found an access in flight, and waited for it
+    Counter waits;          ///< answers `wait`
+    Counter cooperative;    ///< contexts that became it
+    Counter evicted;        ///< shadow pages dropped to stay within the quota
+    Counter floods;         ///< tables whose shadow pages were dropped for being written unused
+    Counter synced;         ///< entries of unwatched tables that were read again, and stayed
     Counter flushes;
 };
 

@@ -24,6 +24,7 @@
 #include "shadow-mmu/shadow/shadow_fault.hpp"
 #include "shadow-mmu/shadow/shadow_settings.hpp"
 #include "shadow-mmu/shadow/shadow_tree.hpp"
+#include "shadow-mmu/table/dirty_log.hpp"
 
 namespace penumbra::mmu {
 
@@ -77,8 +78,11 @@ public:
         EXCLUDES(mutex_);
     void invalidate_end(const bridge::InvalidationEvent& event) override { sequence_.lift(event.ranges); }
     void release() override EXCLUDES(mutex_);
-    /// Forgets every translation and watch; contexts stay.
+    /// Forgets every translation and watch; contexts stay. On return no access by what was is in flight.
     void drop_everything() EXCLUDES(mutex_);
+    /// Marks the page of every leaf that permits writes, from now on and before it does; until told otherwise by null.
+    /// What was installed before is the caller's to drop, and so is what was marked once the marks are taken.
+    void log_writes(DirtyBitmap* log) EXCLUDES(mutex_);
 
     // ---- for inspection and tests ----
     struct Translation {
@@ -127,8 +131,9 @@ private:
 
     // shadow_zap.cpp: the gate, watches' ends, writes, the quota
     void close_gate() REQUIRES(mutex_);
+    enum class Drained : std::uint8_t { at_once, waited };
     /// Second half of every zap: flush, drain, open the gate, end watches that nobody needs.
-    void discharge(Cut& cut, const bridge::RangeSet& drain) EXCLUDES(mutex_);
+    Drained discharge(Cut& cut, const bridge::RangeSet& drain) EXCLUDES(mutex_);
     void open_gate(const Cut& cut) EXCLUDES(mutex_);
     /// Makes the record the caller's, to end its watch; true when there was one.
     [[nodiscard]] bool begin_end(Gfn table) EXCLUDES(mutex_);
@@ -207,6 +212,7 @@ private:
     std::uint64_t announcements_ GUARDED_BY(mutex_) = 0;
     bool gate_closed_ GUARDED_BY(mutex_) = false;
     bool released_ GUARDED_BY(mutex_) = false;
+    DirtyBitmap* log_ GUARDED_BY(mutex_) = nullptr;
 };
 
 }  // namespace penumbra::mmu

@@ -13,11 +13,13 @@ void ShadowTable::close_gate() {
     gate_closed_ = true;
 }
 
-void ShadowTable::discharge(Cut& cut, const bridge::RangeSet& drain) {
+ShadowTable::Drained ShadowTable::discharge(Cut& cut, const bridge::RangeSet& drain) {
     cut.flush.commit();
     stats_.flushes.add();
+    const bool busy = accesses_.busy(drain);
     if (!shadow_bug(ShadowBug::skip_drain)) accesses_.drain(drain);
     open_gate(cut);
+    return busy ? Drained::waited : Drained::at_once;
 }
 
 void ShadowTable::open_gate(const Cut& cut) {
@@ -82,7 +84,7 @@ void ShadowTable::zap_table(Gfn table) {
             stats_.floods.add();
         }
     }
-    discharge(cut, everything());
+    if (discharge(cut, everything()) == Drained::waited) stats_.broken_in_use.add();
 }
 
 void ShadowTable::written(Gfn table) {

@@ -31,15 +31,15 @@ struct WatchRequest {
 /// Whether the VMM's own exchange of an entry (accessed and dirty flags) is kept from its watch.
 enum class OwnWrites : std::uint8_t {
     pass,         ///< there is an unprotected alias: the watch goes on
-    break_watch,  ///< the table ends the watch first, and makes the exchange before anybody watches again
+    break_watch,  ///< the table ends the watch first, and makes the exchange before it watches again
 };
 
 /// Thread-safe. Neither call is made with a lock held. A shadow table makes no two calls for one page at once, and
 /// watches no page that it watches already.
 ///
-/// A watch lasts until unwatch(), or until the page leaves the window: its owner forgets it in its own start of that
-/// invalidation, which runs after the shadow table's. A page that comes back is not watched. Where the page stays after
-/// all (TakeOut::kept) it may stay protected; the message of the next write ends that.
+/// A watch lasts until unwatch(). In its start of an invalidation the shadow table ends those of the event's pages, and
+/// begins none of them before the invalidation's end: the window's owner, whose start comes later, takes out pages that
+/// nobody watches, and a page that comes back is not watched.
 class WatchPort {
 public:
     WatchPort() = default;

@@ -28,6 +28,7 @@ bool clear_young(Table& table, GfnRange range, LostWrite&& lost_write) {
             return Visit::stop;  // have it again
         }
         any = true;
+        if (planted(Plant::aging_forgets_writes)) return Visit::next;
         if (Format::writable(raw) && !Format::writable(aged)) lost_write(gfn, raw, cursor.level);
         return Visit::next;
     });

@@ -33,6 +33,7 @@ public:
         if (!Format::alike(first_, Format::revived(leaf), small)) return false;
         const Hvp page = Format::frame(first_, small) + index * pages_spanned(small);
         if (Format::frame(leaf, small) != page) return false;
+        if (planted(Plant::collapse_forgets_marks)) return true;
         young_ = young_ || Format::young(leaf);
         dirty_ = dirty_ || Format::is_dirty(leaf);
         writable_ = writable_ && Format::writable(leaf);

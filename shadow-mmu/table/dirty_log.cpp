@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/planted.hpp"
 
 namespace penumbra::mmu {
 
@@ -15,6 +16,7 @@ DirtyBitmap::DirtyBitmap(const Memslots& memslots, DirtyRing* ring) : ring_(ring
 }
 
 void DirtyBitmap::mark(Gfn gfn, std::uint64_t pages) {
+    if (planted(Plant::mark_many)) pages = std::max<std::uint64_t>(pages, 64);
     const GfnRange range{Gfn{gfn.value() / pages * pages}, pages};
     for (const Slot& slot : slots_) {
         if (!slot.guest.overlaps(range)) continue;
@@ -24,8 +26,9 @@ void DirtyBitmap::mark(Gfn gfn, std::uint64_t pages) {
             const std::uint64_t mask = std::uint64_t{1} << (bit % word_bits);
             Word& word = slot.words[bit / word_bits];
             // A mark that is there already need not take the line; the harvest's exchange orders the rest.
-            if ((word.load(std::memory_order_seq_cst) & mask) != 0) continue;
-            const bool first = (word.fetch_or(mask, std::memory_order_seq_cst) & mask) == 0;
+            const bool again = planted(Plant::ring_lists_again);
+            if ((word.load(std::memory_order_seq_cst) & mask) != 0 && !again) continue;
+            const bool first = (word.fetch_or(mask, std::memory_order_seq_cst) & mask) == 0 || again;
             if (first && ring_ != nullptr) ring_->push(at);
         }
     }
@@ -67,7 +70,7 @@ void DirtyRing::push(Gfn gfn) {
     std::uint64_t tail = tail_.load(std::memory_order_relaxed);
     do {
         if (tail - head_.load(std::memory_order_acquire) >= entries_.size()) {
-            overflowed_.store(true, std::memory_order_release);
+            overflowed_.store(!planted(Plant::ring_forgets_overflow), std::memory_order_release);
             return;
         }
     } while (!tail_.compare_exchange_weak(tail, tail + 1, std::memory_order_acq_rel));

@@ -57,7 +57,9 @@ public:
             const GfnRange part{range.first() + done, std::min(window, range.pages() - done)};
             found.clear();
             log_.take(part, found);
-            for (const Gfn gfn : found) arm_one(gfn);
+            if (!planted(Plant::harvest_leaves_write)) {
+                for (const Gfn gfn : found) arm_one(gfn);
+            }
             if (mode_ == DirtyMode::dirty_bit) take_dirty_bits(part, found);
             if (found.empty()) continue;
             flush(part, batch);

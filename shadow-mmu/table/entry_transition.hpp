@@ -12,6 +12,7 @@
 
 #include "base/assert.hpp"
 #include "base/page_size.hpp"
+#include "base/planted.hpp"
 #include "shadow-mmu/format/entry_state.hpp"
 #include "shadow-mmu/table/table_counters.hpp"
 
@@ -27,7 +28,8 @@ enum class Writers : std::uint8_t { many, one };
 /// A leaf as a format makes it: of a size that exists, with rights that imply each other.
 template <class Format>
 [[nodiscard]] constexpr bool is_whole_leaf(std::uint64_t entry, Level level) {
-    return level <= Level::page_1g && is_leaf(Format::state(entry, level)) && Format::writes_are_legal(entry);
+    return level <= Level::page_1g && is_leaf(Format::state(entry, level)) &&
+           (Format::writes_are_legal(entry) || planted(Plant::unlawful_rights));
 }
 
 template <class Format>
@@ -41,18 +43,21 @@ template <class Format>
             return b == busy || (b == table && !low) || to == Format::frozen(0) ||
                    (writers == Writers::one && is_whole_leaf<Format>(to, level));
         case busy:
-            return b == empty || is_whole_leaf<Format>(to, level);
+            return b == empty || is_whole_leaf<Format>(to, level) || planted(Plant::claim_becomes_anything);
         case present:
         case aged:
             if (to == Format::frozen(from)) return true;
             if (b == empty) return writers == Writers::one;
             if (b == table) return !low && level <= Level::page_1g;
-            return from != to && is_whole_leaf<Format>(to, level) && Format::same_page(from, to) &&
+            if (planted(Plant::host_right_changes)) from ^= (from ^ to) & Format::host_writable;
+            return from != to && is_whole_leaf<Format>(to, level) &&
+                   (Format::same_page(from, to) || planted(Plant::frame_changes)) &&
                    Format::host_may_write(from) == Format::host_may_write(to);
         case table:
-            return to == Format::frozen(from);
+            return to == Format::frozen(from) || planted(Plant::leaf_over_table);
         case frozen:
-            if (to == Format::thawed(from) || b == empty || b == retired) return true;
+            if (to == Format::thawed(from) || b == empty || b == retired || planted(Plant::thaw_to_another))
+                return true;
             return !low && Format::leads_down(from) && is_whole_leaf<Format>(to, level);
         case retired:
             return false;
@@ -71,13 +76,14 @@ template <class Format>
     if (b == EntryState::table || b == EntryState::aged) return false;
     if (b != EntryState::present) return true;
     const Rights before = Format::rights(from);
-    if ((before | Format::rights(to)) != Format::rights(to)) return true;
-    return Format::is_dirty(from) && !Format::is_dirty(to);
+    if ((before | Format::rights(to)) != Format::rights(to) && !planted(Plant::lost_right_owes_nothing)) return true;
+    return Format::is_dirty(from) && !Format::is_dirty(to) && !planted(Plant::cleaning_owes_nothing);
 }
 
 namespace entry_detail {
 template <class Format, class Counters>
 [[gnu::always_inline]] inline void account(std::uint64_t from, std::uint64_t to, Level level, Counters& counters) {
+    if (planted(Plant::uncounted_entry)) return;
     const EntryState left = Format::state(from, level);
     const EntryState entered = Format::state(to, level);
     const bool was_leaf = is_leaf(left);
@@ -98,7 +104,10 @@ template <class Format, class Memory, class Counters>
 [[nodiscard, gnu::always_inline]] inline bool transition(typename Memory::Slot& slot, std::uint64_t from,
                                                          std::uint64_t to, Level level, Counters& counters) {
     PENUMBRA_ASSERT(is_legal<Format>(from, to, level), "illegal entry transition");
-    if (!Memory::compare_exchange(slot, from, to)) return false;
+    if (!Memory::compare_exchange(slot, from, to)) {
+        if (!planted(Plant::blind_store)) return false;
+        slot = to;
+    }
     entry_detail::account<Format>(from, to, level, counters);
     const EntryState left = Format::state(from, level);
     if (left == EntryState::busy || left == EntryState::frozen) Memory::wake(slot);
@@ -138,6 +147,21 @@ private:
     std::array<std::uint64_t, entries_per_node / 64> words_{};
 };
 
+/// Freezes consecutive leaves from entry `first` on, and adds them to `mine`. Returns the entry it stopped at: `end`,
+/// or one that is no leaf, or that somebody changed meanwhile.
+template <Level level, class Format, class Memory>
+[[nodiscard]] std::uint64_t freeze_leaves(typename Memory::Slot* slots, std::uint64_t first, std::uint64_t end,
+                                          EntryMask& mine) {
+    // A leaf may always be frozen, which changes no count and is nothing that anybody waits for.
+    std::uint64_t i = first;
+    for (; i < end; ++i) {
+        const std::uint64_t raw = Memory::load_ordered(slots[i]);
+        if (!is_leaf(Format::state(raw, level)) || !Memory::compare_exchange(slots[i], raw, Format::frozen(raw))) break;
+        mine.set(i);
+    }
+    return i;
+}
+
 /// settle() of many entries of a page that the caller froze, to empty or to retired; before each is changed,
 /// gone(index, leaf) hears of it if it was a leaf.
 template <class Format, class Memory, class Counters, class Gone>
@@ -149,12 +173,13 @@ void settle_frozen(typename Memory::Slot* slots, const EntryMask& mine, std::uin
         const std::uint64_t raw = Memory::load(slots[i]);
         PENUMBRA_ASSERT(Format::state(raw, level) == EntryState::frozen, "an owned entry was changed by somebody else");
         if (raw != Format::frozen(0)) {
-            gone(i, Format::thawed(raw));
+            gone(i, planted(Plant::zap_forgets_marks) ? Format::aged(Format::cleaned(Format::thawed(raw)))
+                                                      : Format::thawed(raw));
             ++leaves;
         }
         Memory::store(slots[i], raw, to);
     });
-    counters.zapped.add(leaves * pages_spanned(level));
+    counters.zapped.add(planted(Plant::uncounted_zap) ? 0 : leaves * pages_spanned(level));
     if (Memory::may_sleep()) mine.for_each([&](std::uint64_t i) { Memory::wake(slots[i]); });
 }
 

@@ -19,7 +19,9 @@ LargePages::LargePages(const Memslots& memslots) {
             made.counts[s] = std::make_unique<Count[]>(end - first);
             for (std::uint64_t region = first; region < end; ++region) {
                 const bool inside = slot.guest.contains(GfnRange{Gfn{region * span}, span});
-                made.counts[s][region - first].store(congruent && inside ? 0 : 1, std::memory_order_relaxed);
+                const bool fits =
+                    (congruent || planted(Plant::incongruent_large)) && (inside || planted(Plant::large_over_edge));
+                made.counts[s][region - first].store(fits ? 0 : 1, std::memory_order_relaxed);
             }
         }
         slots_.push_back(std::move(made));
@@ -49,7 +51,8 @@ void LargePages::allow(Gfn gfn) {
         Count* count = find(gfn, level);
         if (count == nullptr) continue;
         const std::uint32_t before = count->fetch_sub(1, std::memory_order_acq_rel);
-        PENUMBRA_ASSERT(before != 0, "a large leaf was allowed more often than forbidden");
+        PENUMBRA_ASSERT(before != 0 || planted(Plant::allow_below_zero),
+                        "a large leaf was allowed more often than forbidden");
     }
 }
 

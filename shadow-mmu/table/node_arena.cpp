@@ -1,6 +1,7 @@
 #include "shadow-mmu/table/node_arena.hpp"
 
 #include "base/page_size.hpp"
+#include "base/planted.hpp"
 
 namespace penumbra::mmu {
 
@@ -27,7 +28,7 @@ std::optional<Hvp> NodeArena::allocate() {
         return node;
     }
     if (next_ == region_.pages().pages()) return std::nullopt;
-    return region_.pages().first() + next_++;
+    return region_.pages().first() + (planted(Plant::node_handed_out_twice) ? next_ : next_++);
 }
 
 void NodeArena::give_back(Hvp node) {

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "base/page_size.hpp"
+#include "base/planted.hpp"
 #include "base/range.hpp"
 #include "base/rcu.hpp"
 #include "shadow-mmu/table/entry_memory.hpp"
@@ -117,6 +118,7 @@ public:
             const Cursor cursor = walk(gfn, lowest);
             if (cursor.level == lowest || Memory::load_ordered(*cursor.slot) != 0) return cursor;
             const std::optional<Hvp> node = nodes_.allocate();
+            if (!node && planted(Plant::reclaim_in_section)) (void)reclaim();
             if (!node) return {};
             if (!transition<Format, Memory>(*cursor.slot, 0, Format::table(*node), cursor.level, counters_)) {
                 nodes_.give_back(*node);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/planted.hpp"
 #include "shadow-mmu/table/range_steps.hpp"
 
 namespace penumbra::mmu {
@@ -68,13 +69,15 @@ template <class Table, class Fill>
         }
         const Hvp page = first + done;
         // Claimed entries keep their page where it is.
-        const bool filled = run == 0 || fill(GfnRange{gfn, run}, HvpRange{page, run});
-        const std::uint64_t leaf = Format::leaf(page, rights, Level::page_4k);
+        const bool filled =
+            run == 0 || fill(GfnRange{gfn, run}, HvpRange{page, run}) || planted(Plant::populate_ignores_refusal);
+        const Rights given = planted(Plant::populate_ignores_rights) ? rights_of(Permission::read_write) : rights;
+        const std::uint64_t leaf = Format::leaf(page, given, Level::page_4k);
         for (std::uint64_t i = 0; i < run; ++i) {
             settle<Format, Memory>(cursor.slot[i], Format::busy(), filled ? leaf + (i << page_shift) : 0,
                                    Level::page_4k, tally);
         }
-        if (!filled) return PopulateResult::refused;
+        if (!filled && !planted(Plant::populate_passes_refusal)) return PopulateResult::refused;
         done += run < most ? run + 1 : run;  // past the one that is somebody else's
     }
     return PopulateResult::done;

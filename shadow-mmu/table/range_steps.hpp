@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "base/planted.hpp"
 #include "shadow-mmu/table/page_table.hpp"
 
 namespace penumbra::mmu {
@@ -60,6 +61,7 @@ public:
                 return Visit::next;
             });
         }
+        if (planted(Plant::step_passes_over)) next_ = next_ + 1;
         if (obstacle) obstacle.wait();
     }
     /// All steps. fn(gfn, cursor, raw) -> Visit.

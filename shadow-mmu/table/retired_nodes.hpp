@@ -2,14 +2,16 @@
 // waits, now and then, for all pages of a batch at once, which needs no thread.)
 #pragma once
 
+#include <atomic>
 #include <cstddef>
-#include <utility>
+#include <cstdint>
 #include <vector>
 
 #include "base/address.hpp"
 #include "base/mutex.hpp"
 #include "base/planted.hpp"
 #include "base/rcu.hpp"
+#include "base/wait.hpp"
 
 namespace penumbra::mmu {
 
@@ -25,18 +27,28 @@ public:
         const MutexLock lock(mutex_);
         return nodes_.size() >= batch;
     }
-    /// Calls free(node) for each page that was retired before the call, after a grace period; false when there was
-    /// none.
+    /// Calls free(node) for each page that was retired before the call, after a grace period, or waits for somebody who
+    /// is about to; false when there was none.
     template <class Free>
     bool take(Free&& free) EXCLUDES(mutex_) {
         std::vector<Hvp> nodes;
+        std::uint64_t seen = 0;
         {
             const MutexLock lock(mutex_);
+            const std::uint64_t freed = freed_.load(std::memory_order_relaxed);
             nodes.swap(nodes_);
+            if (nodes.empty() && taken_ == freed) return false;
+            if (!nodes.empty()) ++taken_;
+            seen = freed;
         }
-        if (nodes.empty()) return false;
+        if (nodes.empty()) {
+            wait_while(freed_, seen);
+            return true;
+        }
         if (!planted(Plant::free_before_grace) && !planted(Plant::free_before_flush)) rcu::wait_for_readers();
         for (const Hvp node : nodes) free(node);
+        freed_.fetch_add(1, std::memory_order_seq_cst);
+        wake_all(freed_);
         return true;
     }
 
@@ -45,6 +57,8 @@ private:
 
     mutable Mutex mutex_{LockRank::leaf};
     std::vector<Hvp> nodes_ GUARDED_BY(mutex_);
+    std::uint64_t taken_ GUARDED_BY(mutex_) = 0;  // batches
+    std::atomic<std::uint64_t> freed_{0};         // of them
 };
 
 }  // namespace penumbra::mmu

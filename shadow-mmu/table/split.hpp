@@ -31,6 +31,7 @@ void fill(typename Table::Slot* node, std::uint64_t whole, Level level) {
         if (planted(Plant::split_forgets_rights)) {
             child = Format::leaf(Format::frame(child, below(level)), Permission::read_write, below(level));
         }
+        if (planted(Plant::split_forgets_marks)) child = Format::aged(Format::cleaned(child));
         prefill<Format, typename Table::Memory>(node[i], Table::Memory::load(node[i]), whole, child, level);
     }
 }

@@ -45,7 +45,7 @@ public:
         while (gfn < range.end()) {
             Obstacle<Table> obstacle;
             gfn = take(gfn, range, pages, obstacle);
-            if (obstacle || count_ == chunks_.size()) finish(gone);
+            if ((obstacle && !planted(Plant::zap_waits_owning)) || count_ == chunks_.size()) finish(gone);
             if (obstacle) obstacle.wait();
         }
         finish(gone);
@@ -96,6 +96,10 @@ private:
         chunk = Chunk{cursor.slot, nullptr, 0, first, cursor.level, {}};
         std::uint64_t i = 0;
         for (; i < count; ++i) {
+            if (cursor.level == Level::page_4k) {
+                i = freeze_leaves<Level::page_4k, Format, Memory>(cursor.slot, i, count, chunk.mine);
+                if (i == count) break;
+            }
             const std::uint64_t raw = Memory::load_ordered(cursor.slot[i]);
             const EntryState state = Format::state(raw, cursor.level);
             if (state == EntryState::empty && empty == Empty::pass) continue;

@@ -1,6 +1,7 @@
-// One contract, four holders of translations: the accelerator's table with its TLB, the virtio devices' table, the
-// window behind EptTable, and a table with a modelled TLB that forgets nothing by itself. After start nothing answers
-// for the range, after end installs work again, and nothing outside the range changed.
+// One contract, five holders of translations: the accelerator's table with its TLB, with small leaves and with large
+// ones, the virtio devices' table, the window behind EptTable, and a table with a modelled TLB that forgets nothing by
+// itself. After start nothing answers for the range, after end installs work again, and nothing outside the range
+// changed.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -37,6 +38,8 @@ protected:
             ASSERT_EQ(install(gfn), FaultOutcome::installed);
             ASSERT_TRUE(subject_.answers(Gfn{gfn}));
         }
+        // Where leaves grow they do it where a full region is missed in.
+        for (std::uint64_t gfn = 0; gfn < pages; ++gfn) ASSERT_TRUE(subject_.answers(Gfn{gfn}));
     }
     InvalidationEvent event(const std::vector<GfnRange>& ranges, Blockable blockable = Blockable::yes) {
         InvalidationEvent made;
@@ -79,7 +82,7 @@ protected:
     bridge::Subscription subscription_;
     ScriptedSource source_;
 };
-using Subjects = testing::Types<DeviceSubject, IoSubject, EptSubject, ModelledSubject>;
+using Subjects = testing::Types<DeviceSubject, LargeDeviceSubject, IoSubject, EptSubject, ModelledSubject>;
 TYPED_TEST_SUITE(InvalidationContract, Subjects);
 
 TYPED_TEST(InvalidationContract, HoldsForOnePage) { this->check({GfnRange{Gfn{7}, 1}}, Blockable::yes); }
@@ -162,11 +165,23 @@ std::uint64_t answering_after_start(Plant plant) {
 TEST(InvalidationContract, NoticesWhatIsLeftOut) {
     EXPECT_EQ(answering_after_start<DeviceSubject>(Plant::skip_device_zap), DeviceSubject::pages);
     EXPECT_EQ(answering_after_start<DeviceSubject>(Plant::skip_device_flush), DeviceSubject::pages);
+    EXPECT_EQ(answering_after_start<LargeDeviceSubject>(Plant::skip_device_zap), LargeDeviceSubject::pages);
+    EXPECT_EQ(answering_after_start<LargeDeviceSubject>(Plant::skip_device_flush), LargeDeviceSubject::pages);
     EXPECT_EQ(answering_after_start<IoSubject>(Plant::skip_device_zap), IoSubject::pages);
     EXPECT_EQ(answering_after_start<EptSubject>(Plant::skip_ept_zap), EptSubject::pages);
 }
 
 #endif
+
+TEST(LargeDeviceSubject, HasLargeLeavesWhenTheContractBegins) {
+    LargeDeviceSubject subject;
+    for (std::uint64_t gfn = 0; gfn < LargeDeviceSubject::pages; ++gfn) {
+        (void)mmu::handle_fault(subject.table(), subject.source(), Gfn{gfn}, mmu::FaultAccess::write);
+        ASSERT_TRUE(subject.answers(Gfn{gfn}));
+    }
+    EXPECT_EQ(subject.table().table().lookup(Gfn{0}).level, Level::page_2m);
+    EXPECT_EQ(subject.table().table().lookup(Gfn{LargeDeviceSubject::pages - 1}).level, Level::page_2m);
+}
 
 TEST(ModelledSubject, FindsTheFlushThatWasLeftOut) {
     ModelledSubject subject;

@@ -46,6 +46,22 @@ private:
     mmu::DeviceTable table_{"device", mmu::Memslots({{GfnRange{Gfn{0}, pages}, Hvp{5000}}}), contract_arena(), tlb_};
 };
 
+/// The accelerator's table where its leaves grow: two regions of 2 MiB, collapsed as soon as a full one is missed in.
+class LargeDeviceSubject {
+public:
+    static constexpr std::uint64_t pages = 2 * entries_per_node;
+
+    [[nodiscard]] mmu::DeviceTable& table() { return table_; }
+    [[nodiscard]] mmu::PageSource& source() { return source_; }
+    [[nodiscard]] bool answers(Gfn gfn) { return table_.access(gfn).has_value(); }
+
+private:
+    mmu::DeviceTlb tlb_;
+    AlwaysThere source_;
+    mmu::DeviceTable table_{"device", mmu::Memslots({{GfnRange{Gfn{0}, pages}, Hvp{10 * entries_per_node}}}),
+                            contract_arena(), tlb_};
+};
+
 /// The virtio devices' table: a page answers while it can be held.
 class IoSubject {
 public:

@@ -3,7 +3,9 @@
 //
 // covers: vmm/devices/guest_port.cpp vmm/devices/accelerator/accelerator.cpp vmm/devices/accelerator/command.cpp
 // covers: vmm/devices/accelerator/ring_control.cpp vmm/devices/accelerator/engine.cpp
-// covers: vmm/devices/accelerator/read_ahead.cpp
+// covers: vmm/devices/accelerator/ring_control_engine.cpp vmm/devices/accelerator/read_ahead.cpp
+// covers: vmm/devices/accelerator/physical_pages.cpp vmm/devices/accelerator/process_pages.cpp
+// covers: vmm/devices/accelerator/process_spaces.cpp
 #include <fuzzer/FuzzedDataProvider.h>
 #include <sched.h>
 
@@ -94,7 +96,7 @@ std::uint64_t some_value(FuzzedDataProvider& input) {
 
 void access(FuzzedDataProvider& input, vmm::Device& device) {
     const bool aligned = input.ConsumeIntegralInRange(0, 7) != 0;
-    const std::uint64_t offset = aligned ? 8 * input.ConsumeIntegralInRange<std::uint64_t>(0, 9)
+    const std::uint64_t offset = aligned ? 8 * input.ConsumeIntegralInRange<std::uint64_t>(0, 10)
                                          : input.ConsumeIntegralInRange<std::uint64_t>(0, page_bytes - 1);
     const unsigned bytes = aligned ? 8 : input.ConsumeIntegralInRange(1U, 8U);
     if (input.ConsumeBool()) {
@@ -107,7 +109,8 @@ void access(FuzzedDataProvider& input, vmm::Device& device) {
 void put_command(FuzzedDataProvider& input, Memory& memory) {
     abi::AccelCommand command{};
     command.opcode = input.ConsumeIntegralInRange(0, 7) == 0 ? input.ConsumeIntegral<std::uint32_t>()
-                                                             : input.ConsumeIntegralInRange(0U, 4U);
+                                                             : input.ConsumeIntegralInRange(0U, 5U);
+    if (input.ConsumeIntegralInRange(0, 7) == 0) command.flags = input.ConsumeIntegral<std::uint32_t>();
     command.source = some_address(input);
     command.target = some_address(input);
     command.bytes =
@@ -132,6 +135,57 @@ void make_ring(FuzzedDataProvider& input, AcceleratorMachine& machine) {
         machine.put(command);
     }
     machine.doorbell();
+}
+
+/// An entry of a page table or a PASID table: mostly to a page that may be either, or data.
+std::uint64_t some_entry(FuzzedDataProvider& input) {
+    if (input.ConsumeIntegralInRange(0, 7) == 0) return input.ConsumeIntegral<std::uint64_t>();
+    const Gfn half = input.ConsumeBool() ? AcceleratorMachine::low_first : AcceleratorMachine::high_first;
+    const Gpa page = address_of(half + input.ConsumeIntegralInRange<std::uint64_t>(0, 8));
+    return page.value() | input.ConsumeIntegralInRange<std::uint64_t>(0, 0xFF);
+}
+
+/// PASID table, tables and queue lie anywhere in a few pages, also on one another. Commands use the lowest addresses.
+void make_process_ring(FuzzedDataProvider& input, AcceleratorMachine& machine) {
+    const auto page = [&] {
+        return address_of(AcceleratorMachine::high_first + input.ConsumeIntegralInRange<std::uint64_t>(0, 8));
+    };
+    const Gpa pasids = page();
+    machine.set(abi::AccelRegister::control, 0);
+    machine.set(abi::AccelRegister::pasid_table_gpa, pasids.value());
+    machine.set(abi::AccelRegister::request_queue_gpa, input.ConsumeBool() ? page().value() : 0);
+    for (auto left = input.ConsumeIntegralInRange(0U, 12U); left > 0; --left) {
+        machine.store(page() + 8 * input.ConsumeIntegralInRange<std::uint64_t>(0, 3), some_entry(input));
+    }
+    for (std::uint64_t pasid = 0; pasid < 3; ++pasid) {
+        machine.store(pasids + pasid * sizeof(abi::PasidEntry) + 8, 0);
+        machine.store(pasids + pasid * sizeof(abi::PasidEntry), some_entry(input));
+    }
+    machine.enable(32);
+    for (auto left = input.ConsumeIntegralInRange(1U, 4U); left > 0; --left) {
+        abi::AccelCommand command{};
+        command.opcode = input.ConsumeIntegralInRange(0U, 5U);
+        command.flags = input.ConsumeIntegralInRange(0, 7) == 0 ? input.ConsumeIntegral<std::uint32_t>() : 1;
+        command.pasid = input.ConsumeIntegralInRange(0U, 3U);
+        command.source = input.ConsumeIntegralInRange<std::uint64_t>(0, 4 * page_bytes);
+        command.target = input.ConsumeIntegralInRange(0, 3) == 0
+                             ? some_value(input)
+                             : input.ConsumeIntegralInRange<std::uint64_t>(0, 8 * page_bytes);
+        command.bytes = input.ConsumeIntegralInRange<std::uint64_t>(0, 3 * page_bytes);
+        machine.put(command);
+    }
+    machine.doorbell();
+}
+
+/// A guest that answers what it is asked, and changes tables, while the device works.
+void be_guest_of_process(FuzzedDataProvider& input, AcceleratorMachine& machine) {
+    for (unsigned i = 0; i < 20 && input.remaining_bytes() > 0; ++i) {
+        const std::uint64_t newest = machine.get(abi::AccelRegister::request_response);
+        machine.set(abi::AccelRegister::request_response, newest * 2 + input.ConsumeIntegralInRange(0U, 1U));
+        const Gfn page = AcceleratorMachine::high_first + input.ConsumeIntegralInRange<std::uint64_t>(0, 8);
+        machine.store(address_of(page) + 8 * input.ConsumeIntegralInRange<std::uint64_t>(0, 3), some_entry(input));
+        ::sched_yield();
+    }
 }
 
 /// The device is reset while its command waits for pages that do not come.
@@ -184,7 +238,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     vmm::GuestPort port(memory, listener, input.ConsumeBool() ? &touches : nullptr);
     const ThreadRoleScope role(ThreadRole::vcpu, 0);
     for (unsigned step = 0; step < 100 && input.remaining_bytes() > 0; ++step) {
-        switch (input.ConsumeIntegralInRange(0, 12)) {
+        switch (input.ConsumeIntegralInRange(0, 16)) {
             case 0:
                 make_ring(input, machine);
                 break;
@@ -203,6 +257,14 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
                 break;
             case 6:
                 machine.device().reset();
+                break;
+            case 13:
+            case 14:
+                make_process_ring(input, machine);
+                break;
+            case 15:
+            case 16:
+                be_guest_of_process(input, machine);
                 break;
             case 8:
                 print(input, memory, port);
@@ -227,5 +289,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     let_work(machine);
     machine.device().reset();
     PENUMBRA_ASSERT(machine.window().violations() == 0, "the window was changed against its contract");
+    PENUMBRA_ASSERT(machine.processes().shadow_pages() == 0 && machine.processes().watched_tables() == 0,
+                    "a reset left processes behind");
     return 0;
 }

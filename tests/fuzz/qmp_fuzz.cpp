@@ -22,6 +22,9 @@ public:
     [[nodiscard]] ControlStatus status() const override { return status_; }
     [[nodiscard]] std::string report_json() override { return "{}"; }
     [[nodiscard]] EvictPass evict_pass() override { return {}; }
+    [[nodiscard]] std::expected<DirtyLogAnswer, std::string> dirty_log(DirtyLogAction) override {
+        return DirtyLogAnswer{.pages = 1, .ranges = {{0, 1}}, .more = false};
+    }
 
 private:
     ControlStatus status_{.state = RunState::running, .all_parked = false, .error = {}, .exit_status = {}};

@@ -39,6 +39,9 @@ public:
     [[nodiscard]] std::size_t take_out(HvpRange run, Hvp staging) override;
     void drop(HvpRange run) override;
     void wake(HvpRange run) override;
+    /// A simulation watches nothing.
+    [[nodiscard]] Result<> protect(HvpRange) override { return fail("write-protect", "simulated memory"); }
+    void unprotect(HvpRange) override {}
     void empty_slots(HvpRange slots) override;
 
     [[nodiscard]] bool present(Hvp page) const { return at(page).present; }
@@ -48,6 +51,13 @@ public:
     [[nodiscard]] bool slot_full(Hvp slot) const { return slots_[slot - staging_.first()]; }
     /// A vCPU's access: by its TLB, or by a walk that fills it. False: it faults.
     [[nodiscard]] bool reaches(std::size_t vcpu, Hvp page);
+    /// All that a page's state is, in one number.
+    [[nodiscard]] std::uint64_t digest(Hvp page) const {
+        return at(page).stamp << 8 | std::uint64_t{at(page).cached_by} << 1 | (at(page).present ? 1U : 0U);
+    }
+    [[nodiscard]] bool is_about(const void* object, Hvp page) const {
+        return object >= &at(page) && object < &at(page) + 1;
+    }
     /// What a sleeper on a fault waits for.
     [[nodiscard]] const void* wait_object(Hvp page) const { return &at(page); }
 

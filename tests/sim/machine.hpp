@@ -38,6 +38,8 @@ public:
         window_.drop(run);
     }
     void wake(HvpRange run) override { window_.wake(run); }
+    [[nodiscard]] Result<> protect(HvpRange run) override { return window_.protect(run); }
+    void unprotect(HvpRange run) override { window_.unprotect(run); }
 
 private:
     void flush(HvpRange run) {

@@ -1,6 +1,7 @@
 #include "tests/sim/race_scene.hpp"
 
 #include <array>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -9,6 +10,8 @@
 #include "shadow-mmu/fault/window_source.hpp"
 #include "shadow-mmu/tables/device_table.hpp"
 #include "tests/sim/host_memory.hpp"
+#include "tests/sim/leaf_finder.hpp"
+#include "tests/sim/one_page.hpp"
 #include "tests/sim/threads.hpp"
 #include "tests/sim/world.hpp"
 
@@ -19,41 +22,21 @@ namespace {
 constexpr Hvp window_page{0x1234'5000};
 constexpr Gfn guest_page{16};
 
-/// Keeps the page while it is out.
-class OnePage final : public mmu::PageSource {
-public:
-    OnePage() : memory_(std::make_unique<std::array<std::byte, page_bytes>>()) {}
-
-    [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp, mmu::FaultAccess) override {
-        schedule_point(Step::entry_read, &version_);
-        return mmu::ResolvedPage{.content = content(), .ticket = version_};
-    }
-    [[nodiscard]] std::optional<mmu::Content> commit(Hvp, mmu::ResolvedPage& resolved) override {
-        if (resolved.ticket != version_) return std::nullopt;
-        return resolved.content;
-    }
-    void conclude(Hvp, mmu::ResolvedPage&, mmu::Conclusion) override {}
-    void keep(Stamp stamp) {
-        schedule_point(Step::entry_write, &version_);
-        ++version_;
-        put_stamp(memory_->data(), stamp);
-    }
-
-private:
-    [[nodiscard]] mmu::Content content() const { return {mmu::Content::Kind::copy, hva_of(memory_->data())}; }
-
-    std::unique_ptr<std::array<std::byte, page_bytes>> memory_;
-    std::uint64_t version_ = 0;
-};
-
 class Scene {
 public:
-    Scene(Explorer& explorer, Grain grain, Reporter& reporter)
-        : explorer_(explorer), grain_(grain), reporter_(reporter), staging_(staging()) {
+    Scene(const Scope& scope, Reporter& reporter)
+        : explorer_(scope.reduction,
+                    scope.reduction == Reduction::states || scope.count == Count::states ? &states_ : nullptr,
+                    scope.steps),
+          grain_(scope.grain),
+          reporter_(reporter),
+          staging_(staging()) {
         host_.set_staging(staging_.pages());
     }
+    [[nodiscard]] Explorer& explorer() { return explorer_; }
 
     void run(const std::vector<Part>& parts) {
+        for (auto& [word, base] : bases_) base = *static_cast<const std::uint64_t*>(word);
         Trace trace;
         Threads threads(explorer_, trace,
                         {.check = [this] { check(); },
@@ -68,7 +51,11 @@ public:
                                      trace.text(200, name, [this](const void* object) { return describe(object); });
                                  reporter_.failed(std::move(failure));
                              },
-                         .is_point = [this](Step step, const void* object) { return is_point(step, object); }});
+                         .is_point = [this](Step step, const void* object) { return is_point(step, object); },
+                         .observed =
+                             [this](TaskId task, Step step, const void* object) {
+                                 if (!quiet_) observe(task, step, object);
+                             }});
         threads_ = &threads;
         threads.run([&] {
             std::vector<Thread> actors;
@@ -100,13 +87,52 @@ private:
         if (quiet_) return false;
         if (step == Step::host) return object == host_.wait_object(window_page);
         if (step != Step::entry_read && step != Step::entry_write) return false;
-        const auto within = [object](const void* at, std::size_t bytes) {
-            return object >= at && object < static_cast<const std::byte*>(at) + bytes;
-        };
-        const bool sequence =
-            within(&ept_.sequence(), sizeof ept_.sequence()) || within(&device_.sequence(), sizeof device_.sequence());
-        if (grain_ == Grain::writes) return sequence || (step == Step::entry_write && leaves_.contains(object));
-        return sequence || leaves_.contains(object) || within(&source_, sizeof source_);
+        if (grain_ == Grain::writes)
+            return is_sequence(object) || (step == Step::entry_write && leaves_.contains(object));
+        return is_sequence(object) || leaves_.contains(object) || object == &source_.version();
+    }
+    template <class Whole>
+    [[nodiscard]] static bool within(const void* object, const Whole& whole) {
+        return object >= &whole && object < &whole + 1;
+    }
+    [[nodiscard]] bool is_sequence(const void* object) {
+        return within(object, ept_.sequence()) || within(object, device_.sequence());
+    }
+
+    /// Brackets lock the bridge to count who is inside, in whatever order: nobody subscribes meanwhile.
+    void observe(TaskId task, Step step, const void* object) {
+        if (task == Explorer::joiner || within(object, space_)) return;
+        states_.observe(task, step, object);
+        explorer_.touched(task, step, object_of(object));
+    }
+
+    // ---- for StateHash ----
+    /// Counters that go on from run to run count from the run's beginning.
+    [[nodiscard]] std::optional<std::uint64_t> value_of(const void* object) {
+        if (object == host_.wait_object(window_page)) return host_.digest(window_page);
+        if (object == &expected_) return expected_;
+        if (leaves_.contains(object)) return *static_cast<const std::uint64_t*>(object);
+        if (!is_sequence(object) && object != &source_.version()) return std::nullopt;
+        const std::uint64_t now = *static_cast<const std::uint64_t*>(object);
+        return now - bases_.try_emplace(object, now).first->second;
+    }
+    [[nodiscard]] const void* object_of(const void* object) {
+        if (host_.is_about(object, window_page)) return host_.wait_object(window_page);
+        if (leaves_.contains(object) || is_sequence(object)) return object;
+        if (within(object, ept_)) return &ept_;
+        if (within(object, device_)) return &device_;
+        if (within(object, tlb_)) return &tlb_;
+        return object;
+    }
+    void add_memory(Hash& hash) {
+        for (const void* leaf : leaves_) hash.mix(*value_of(leaf));
+        for (const auto& [word, base] : bases_) hash.mix(*value_of(word));
+        hash.mix(host_.digest(window_page));
+        hash.mix(expected_);
+        hash.mix(source_.stamp() << 1 | (source_.resident() ? 1U : 0U));
+        for (Hvp slot = staging_.pages().first(); slot < staging_.pages().end(); ++slot) {
+            hash.mix(host_.slot_full(slot) ? stamp_at(pointer_to(slot)) + 1 : 0);
+        }
     }
     [[nodiscard]] std::string describe(const void* object) const {
         if (object == host_.wait_object(window_page)) return "page";
@@ -129,20 +155,24 @@ private:
     }
     void touch() {
         if (!host_.present(window_page)) fail("stale: a page was reached that is out");
+        schedule_point(Step::entry_write, &expected_);
         if (host_.stamp(window_page) != expected_) fail("content: an old version was read");
         host_.write(window_page, ++expected_);
     }
     void vcpu(std::size_t number) {
         while (!host_.reaches(number % HostMemory::most_vcpus, window_page)) {
-            if (!mmu::handle_fault(ept_, source_, guest_page, mmu::FaultAccess::write)) fail("supply: a fault failed");
+            if (!mmu::handle_fault(ept_, source_, guest_page, mmu::FaultAccess::write, once_))
+                fail("supply: a fault failed");
+            states_.start_over(threads_->current());
         }
         touch();
     }
     void device() {
         for (;;) {
             if (const auto access = device_.access(guest_page)) return touch();
-            if (!mmu::handle_fault(device_, window_source_, guest_page, mmu::FaultAccess::write))
+            if (!mmu::handle_fault(device_, window_source_, guest_page, mmu::FaultAccess::write, once_))
                 fail("supply: a device's fault failed");
+            states_.start_over(threads_->current());
         }
     }
     void swap_out(std::size_t number, bridge::Blockable blockable) {
@@ -157,8 +187,9 @@ private:
     }
     void discard() {
         bridge::discard(space_, bridge::RangeSet{HvpRange{window_page, 1}}, [this] {
+            schedule_point(Step::entry_write, &expected_);
             expected_ = 0;
-            source_.keep(0);
+            source_.forget();
         });
     }
 
@@ -178,10 +209,16 @@ private:
     void reset() {
         bridge::discard(space_, bridge::RangeSet{HvpRange{window_page, 1}}, [] {});
         expected_ = 0;
-        source_.keep(0);
+        source_.forget();
     }
 
-    Explorer& explorer_;
+    /// A fault that has to retry returns, so that nothing is left of the attempt but what it did to memory.
+    static constexpr mmu::FaultLimits once_{.attempts = 1};
+
+    StateHash states_{{.value_of = [this](const void* object) { return value_of(object); },
+                       .object_of = [this](const void* object) { return object_of(object); },
+                       .add_all = [this](Hash& hash) { add_memory(hash); }}};
+    Explorer explorer_;
     const Grain grain_;
     Reporter& reporter_;
     Threads* threads_ = nullptr;
@@ -195,55 +232,23 @@ private:
     mmu::WindowSource window_source_{ept_, source_};
     bridge::Subscription ept_subscription_ = space_.subscribe(ept_);
     bridge::Subscription device_subscription_ = space_.subscribe(device_);
-    std::set<const void*> leaves_{leaf_of(ept_), leaf_of(device_)};
+    std::set<const void*> leaves_{leaf_of(ept_, guest_page), leaf_of(device_, guest_page)};
+    std::map<const void*, std::uint64_t> bases_;  // of counters, at the run's beginning
     Stamp expected_ = 0;
     bool quiet_ = false;
-
-    template <class Table>
-    static const void* leaf_of(Table& table) {
-        // Linked now, so that no run has to.
-        PENUMBRA_ASSERT(table.claim(guest_page) == mmu::Claim::taken, "an empty table refused a claim");
-        table.abandon(guest_page);
-        return Watch<Table>::leaf(table);
-    }
-    /// Finds the leaf's address: what a look at the entry touches last.
-    template <class Table>
-    struct Watch final : Scheduler {
-        static const void* leaf(Table& table) {
-            Watch watch;
-            const ScheduledBy scope(&watch);
-            (void)table.state_of(guest_page);
-            return watch.last;
-        }
-        void point(Step, const void* object) override { last = object; }
-        bool sleep(const void*, Time) override { return true; }
-        void wake(const void*, Wake) override {}
-        [[nodiscard]] Time now() const override { return {}; }
-        std::uint64_t start_thread(std::string, std::function<void()>) override { return 0; }
-        void join_thread(std::uint64_t) override {}
-        [[nodiscard]] std::uint64_t thread_number() const override { return 1; }
-        [[nodiscard]] std::shared_ptr<void>& own(const void*) override { return thing; }
-        [[nodiscard]] unsigned& read_sections() override { return sections; }
-        void wait_for_readers() override {}
-        [[noreturn]] void broken(std::string_view) override { std::abort(); }
-        const void* last = nullptr;
-        std::shared_ptr<void> thing;
-        unsigned sections = 0;
-    };
 };
 
 }  // namespace
 
-Report explore_race(const std::vector<Part>& parts, Grain grain, Reduction reduction, std::uint64_t most_runs,
-                    Exploration& result) {
+Report explore_race(const Scope& scope, Exploration& result) {
     // The child's counts come back in `seen`.
     Report report = work_apart([&](Reporter& reporter) {
-        Explorer explorer(reduction);
-        auto& scene = *new Scene(explorer, grain, reporter);  // ends with the process
+        auto& scene = *new Scene(scope, reporter);  // ends with the process
+        Explorer& explorer = scene.explorer();
         bool more = true;
-        while (more && reporter.index < most_runs) {
+        while (more && reporter.index < scope.most_runs) {
             explorer.begin();
-            scene.run(parts);
+            scene.run(scope.parts);
             ++reporter.index;
             ++(explorer.is_repetition() ? reporter.seen.retries : reporter.seen.seeds);
             more = explorer.advance();
@@ -251,11 +256,13 @@ Report explore_race(const std::vector<Part>& parts, Grain grain, Reduction reduc
         reporter.seen.put_in = explorer.choices();
         reporter.seen.taken = explorer.deepest();
         reporter.seen.kept = more ? 0 : 1;
+        reporter.seen.refused = explorer.states();
     });
     result = {.runs = report.seen.seeds,
               .repetitions = report.seen.retries,
               .choices = report.seen.put_in,
               .deepest = report.seen.taken,
+              .states = report.seen.refused,
               .complete = report.seen.kept == 1};
     return report;
 }

@@ -109,7 +109,7 @@ void Threads::before_step(Step step, const void* object) {
 }
 
 void Threads::point(Step step, const void* object) {
-    if (options_.is_point && !options_.is_point(step, object)) return;
+    if (options_.is_point && !options_.is_point(step, object)) return observe(step, object);
     before_step(step, object);
     choose();
     if (chosen_ == current_) {
@@ -118,6 +118,13 @@ void Threads::point(Step step, const void* object) {
         leave();
     }
     trace_.add({.task = current_, .step = step, .object = object});
+    observe(step, object);
+}
+
+void Threads::observe(Step step, const void* object) {
+    if (!options_.observed || current_ == nobody) return;
+    const ScheduledBy nobody_now(nullptr);
+    options_.observed(current_, step, object);
 }
 
 bool Threads::sleep(const void* object, Time deadline) {
@@ -134,11 +141,13 @@ bool Threads::sleep(const void* object, Time deadline) {
     task.since = now_;
     std::erase(ready_, current_);
     trace_.add({.task = current_, .step = Step::wait, .object = object});
+    observe(Step::wait, object);
     leave();
     return task.woken;
 }
 
 void Threads::wake(const void* object, Wake which) {
+    observe(Step::wait, object);
     std::array<TaskId, 64> found;
     std::size_t count = 0;
     for (TaskId id = 0; id < tasks_.size() && ready_.size() + count < alive_; ++id) {

@@ -24,6 +24,8 @@ struct ThreadsOptions {
     std::function<void(std::string_view)> failed;
     /// Which steps a switch may come before; empty: all. A thread that sleeps is always left.
     std::function<bool(Step, const void*)> is_point;
+    /// Hears of every step, whether it is a point or not, when nobody else runs before it is made; empty: of none.
+    std::function<void(TaskId, Step, const void*)> observed = nullptr;
     std::uint64_t most_steps = 2'000'000;
     /// Nobody may sleep that long, nor all together longer than `most_time`.
     std::chrono::seconds stall{5};
@@ -90,6 +92,7 @@ private:
 
     void swap_marks(Task& from, Task& to);
     void before_step(Step step, const void* object);
+    void observe(Step step, const void* object);
     void choose();
     void leave();
     void make_ready(TaskId id);

@@ -59,34 +59,32 @@ int walk(std::uint64_t steps, std::uint64_t first) {
 int explore() {
     struct Scene {
         const char* name;
-        std::vector<Part> parts;
-        Grain grain;
-        Reduction reduction;
+        Scope scope;
     };
     using enum Part;
+    using enum Grain;
+    using enum Reduction;
+    constexpr unsigned all = Explorer::all_steps;
+    constexpr std::uint64_t most = 20'000'000;
     const std::vector<Scene> scenes{
-        {"3 x 5: fault, swap out, discard", {fault, swap_out, discard}, Grain::writes, Reduction::sleep_sets},
-        {"3 x 5: fault, swap out, swap out", {fault, swap_out, swap_out_now}, Grain::writes, Reduction::sleep_sets},
-        {"3 x 6: fault, fault, swap out", {fault, fault, swap_out}, Grain::reads, Reduction::sleep_sets},
-        {"3 x 5: device, swap out, swap out",
-         {device_fault, swap_out, swap_out_now},
-         Grain::writes,
-         Reduction::sleep_sets},
-        {"4 x 6: fault, fault, swap out, discard",
-         {fault, fault, swap_out, discard},
-         Grain::writes,
-         Reduction::sleep_sets},
-        {"3 x 5, all orders: fault, swap out, fault", {fault, swap_out, fault}, Grain::writes, Reduction::none},
+        {"3 x 5: fault, swap out, discard", {{fault, swap_out, discard}, writes, sleep_sets, all, most}},
+        {"3 x 5: fault, swap out, swap out", {{fault, swap_out, swap_out_now}, writes, sleep_sets, all, most}},
+        {"3 x 6: fault, fault, swap out", {{fault, fault, swap_out}, reads, states, all, most}},
+        {"3 x 6: device, swap out, swap out", {{device_fault, swap_out, swap_out_now}, reads, states, all, most}},
+        {"4 x 6: fault, fault, swap out, swap out", {{fault, fault, swap_out, swap_out_now}, writes, states, 6, most}},
+        {"4 x 6: fault, fault, swap out, discard", {{fault, fault, swap_out, discard}, writes, states, 6, most}},
+        {"4 x 6: fault, device, swap out, discard",
+         {{fault, device_fault, swap_out, discard}, writes, states, 6, most}},
+        {"3 x 5, all orders: fault, swap out, fault", {{fault, swap_out, fault}, writes, none, 5, most}},
     };
     for (const Scene& scene : scenes) {
         const auto start = std::chrono::steady_clock::now();
-        constexpr std::uint64_t most = 20'000'000;
         Exploration found;
-        const Report report = explore_race(scene.parts, scene.grain, scene.reduction, most, found);
-        std::printf("%-45s %9llu runs, %9llu repetitions, %3llu choices deep, %s, %.1f s\n", scene.name,
+        const Report report = explore_race(scene.scope, found);
+        std::printf("%-45s %9llu runs, %9llu repetitions, %9llu states, %3llu choices deep, %s, %.1f s\n", scene.name,
                     static_cast<unsigned long long>(found.runs), static_cast<unsigned long long>(found.repetitions),
-                    static_cast<unsigned long long>(found.deepest), found.complete ? "complete" : "cut short",
-                    seconds_since(start));
+                    static_cast<unsigned long long>(found.states), static_cast<unsigned long long>(found.deepest),
+                    found.complete ? "complete" : "cut short", seconds_since(start));
         std::fflush(stdout);
         if (!report.failure) continue;
         std::printf("%s\n%s\n", report.failure->what.c_str(), report.failure->trace.c_str());

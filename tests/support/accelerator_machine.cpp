@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -30,15 +31,19 @@ mmu::Memslots AcceleratorMachine::make_slots(const FakeWindow& window) {
     return mmu::Memslots({{GfnRange{low_first, slot_pages}, first}, {GfnRange{high_first, slot_pages}, first + 1024}});
 }
 
-AcceleratorMachine::AcceleratorMachine()
+AcceleratorMachine::AcceleratorMachine(const mmu::ShadowLimits& processes)
     : ept_(make_slots(window_), make_arena(), window_),
       table_("accelerator", make_slots(window_), make_arena(), tlb_),
+      watched_(ept_, window_, [](Hvp) { return false; }),
+      watches_(watched_, ept_, window_),
+      processes_("svm", make_slots(window_), {watched_, watches_, context_tlb_}, processes),
       ept_subscription_(space_.subscribe(ept_)),
       table_subscription_(space_.subscribe(table_)),
+      processes_subscription_(space_.subscribe(processes_)),
       source_(ept_, pager_) {
     vmm::AcceleratorOptions options;
     options.on_error = [this](const Error&) { note_error(); };
-    device_.emplace(table_, source_, std::move(options));
+    device_.emplace(table_, source_, processes_, std::move(options));
 }
 
 AcceleratorMachine::~AcceleratorMachine() {
@@ -47,9 +52,36 @@ AcceleratorMachine::~AcceleratorMachine() {
     device_.reset();
 }
 
-void AcceleratorMachine::write(Gpa to, std::span<const std::byte> from) { guest_write(ept_, pager_, to, from); }
+void AcceleratorMachine::write(Gpa to, std::span<const std::byte> from) {
+    for (std::size_t done = 0; done < from.size();) {
+        const Gpa here = to + done;
+        const std::size_t piece = std::min(from.size() - done, page_bytes - page_offset(here));
+        switch (watches_.try_store(here, from.subspan(done, piece))) {
+            case HonouredWatches::Stored::done:
+                done += piece;
+                break;
+            case HonouredWatches::Stored::watched:
+                processes_.written(frame_of(here));
+                break;
+            case HonouredWatches::Stored::absent: {
+                const auto outcome = mmu::handle_fault(ept_, pager_, frame_of(here), mmu::FaultAccess::write);
+                PENUMBRA_ASSERT(outcome && *outcome != mmu::FaultOutcome::emulate,
+                                "the test's guest wrote what is not there");
+                break;
+            }
+        }
+    }
+}
 
 void AcceleratorMachine::read(Gpa from, std::span<std::byte> to) { guest_read(ept_, pager_, from, to); }
+
+std::uint64_t AcceleratorMachine::load(Gpa from) {
+    std::uint64_t value = 0;
+    guest_touch(ept_, pager_, from, sizeof(value), [&](std::byte* at, std::uint64_t, std::uint64_t) {
+        value = std::atomic_ref(*reinterpret_cast<std::uint64_t*>(at)).load(std::memory_order_seq_cst);
+    });
+    return value;
+}
 
 void AcceleratorMachine::enable(std::uint64_t entries) {
     entries_ = entries;
@@ -129,6 +161,12 @@ void AcceleratorMachine::evict_for_ever(std::uint64_t seed, std::chrono::microse
 void AcceleratorMachine::evict_all() {
     bridge::RangeSet ranges;
     for (const mmu::Memslot& slot : table_.memslots().slots()) ranges.add(slot.host_pages());
+    (void)swap_out(space_, pager_, ranges, staging_);
+}
+
+void AcceleratorMachine::evict(Gfn page) {
+    bridge::RangeSet ranges;
+    ranges.add({*table_.memslots().to_host(page), 1});
     (void)swap_out(space_, pager_, ranges, staging_);
 }
 

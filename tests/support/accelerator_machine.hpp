@@ -15,9 +15,12 @@
 #include "notifier-bridge/address_space.hpp"
 #include "shadow-mmu/fault/window_source.hpp"
 #include "shadow-mmu/flush/device_tlb.hpp"
+#include "shadow-mmu/shadow/shadow_table.hpp"
 #include "shadow-mmu/tables/device_table.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
+#include "shadow-mmu/tables/watched_window.hpp"
 #include "tests/support/fake_window.hpp"
+#include "tests/support/honoured_watches.hpp"
 #include "vmm/devices/accelerator/accelerator.hpp"
 
 namespace penumbra::test {
@@ -29,14 +32,18 @@ public:
     static constexpr Gfn low_first{16};
     static constexpr Gfn high_first{0x10'0000};
 
-    AcceleratorMachine();
+    explicit AcceleratorMachine(const mmu::ShadowLimits& processes = {});
     AcceleratorMachine(const AcceleratorMachine&) = delete;
     AcceleratorMachine& operator=(const AcceleratorMachine&) = delete;
     ~AcceleratorMachine();
 
     // ---- the guest ----
+    /// As processors write: through the watches of guest tables.
     void write(Gpa to, std::span<const std::byte> from);
+    /// One word, at once.
+    void store(Gpa to, std::uint64_t value) { write(to, std::as_bytes(std::span{&value, 1})); }
     void read(Gpa from, std::span<std::byte> to);
+    [[nodiscard]] std::uint64_t load(Gpa from);
     void set(abi::AccelRegister at, std::uint64_t value) { device().write(static_cast<std::uint64_t>(at), 8, value); }
     [[nodiscard]] std::uint64_t get(abi::AccelRegister at) { return device().read(static_cast<std::uint64_t>(at), 8); }
     /// Ring at the start of the low slot.
@@ -57,11 +64,13 @@ public:
     void start_evictor(std::uint64_t seed, std::chrono::microseconds longest_pause);
     void stop_evictor();
     void evict_all();
+    void evict(Gfn page);
 
     [[nodiscard]] vmm::Accelerator& device() { return *device_; }
     [[nodiscard]] FakeWindow& window() { return window_; }
     [[nodiscard]] FakePages& pager() { return pager_; }
     [[nodiscard]] mmu::DeviceTable& table() { return table_; }
+    [[nodiscard]] mmu::ShadowTable& processes() { return processes_; }
     [[nodiscard]] bridge::AddressSpace& space() { return space_; }
     [[nodiscard]] bool wait_for_error();
     [[nodiscard]] unsigned errors();
@@ -79,8 +88,13 @@ private:
     mmu::DeviceTlb tlb_;
     mmu::EptTable ept_;
     mmu::DeviceTable table_;
+    mmu::WatchedWindow watched_;
+    HonouredWatches watches_;
+    mmu::DeviceContextTlb context_tlb_;
+    mmu::ShadowTable processes_;
     bridge::Subscription ept_subscription_;
     bridge::Subscription table_subscription_;
+    bridge::Subscription processes_subscription_;
     mmu::WindowSource source_;
     MappedRegion staging_ = make_region(2 * slot_pages);
 

@@ -78,6 +78,8 @@ void AcceleratorWorkload::submit_one() {
                        gpa(to).value(),
                        from.bytes,
                        0,
+                       0,
+                       0,
                        {}};
             expected = apply_copy(from, to);
             break;
@@ -85,13 +87,15 @@ void AcceleratorWorkload::submit_one() {
         case 3:
         case 4: {
             const std::uint64_t pattern = random_();
-            command = {static_cast<std::uint32_t>(AccelOpcode::fill), 0, pattern, gpa(from).value(), from.bytes, 0, {}};
+            command = {
+                static_cast<std::uint32_t>(AccelOpcode::fill), 0, pattern, gpa(from).value(), from.bytes, 0, 0, 0, {}};
             std::uint64_t i = 0;
             for (std::byte& byte : std::span{model(from), from.bytes}) byte = std::byte(pattern >> (8 * (i++ % 8)));
             break;
         }
         default: {
-            command = {static_cast<std::uint32_t>(AccelOpcode::crc32c), 0, gpa(from).value(), 0, from.bytes, 0, {}};
+            command = {
+                static_cast<std::uint32_t>(AccelOpcode::crc32c), 0, gpa(from).value(), 0, from.bytes, 0, 0, 0, {}};
             expected.value =
                 vmm::crc32c_finish(vmm::crc32c_extend_portable(vmm::crc32c_start, {model(from), from.bytes}));
             break;

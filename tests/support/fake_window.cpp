@@ -24,7 +24,7 @@ MappedRegion make_region(std::uint64_t pages) {
 
 // ---- FakeWindow ----
 
-FakeWindow::FakeWindow(std::uint64_t pages) : region_(make_region(pages)), present_(pages) {
+FakeWindow::FakeWindow(std::uint64_t pages) : region_(make_region(pages)), present_(pages), protected_(pages) {
     std::memset(region_.data(), std::to_integer<int>(poison), region_.size());
 }
 
@@ -44,6 +44,7 @@ Result<> FakeWindow::put_in(Hvp page, Content content) {
 void FakeWindow::leave(Hvp page) {
     if (!present(page)) violations_.add();
     flag(page).store(false, std::memory_order_release);
+    protected_[page - region_.pages().first()].store(false, std::memory_order_release);
     std::memset(pointer_to(page), std::to_integer<int>(poison), page_bytes);
 }
 
@@ -60,6 +61,22 @@ std::size_t FakeWindow::take_out(HvpRange run, Hvp staging) {
 
 void FakeWindow::drop(HvpRange run) {
     for (Hvp page = run.first(); page < run.end(); ++page) leave(page);
+}
+
+Result<> FakeWindow::protect(HvpRange run) {
+    protections_.add();
+    for (Hvp page = run.first(); page < run.end(); ++page) {
+        if (!present(page)) violations_.add();
+        protected_[page - region_.pages().first()].store(true, std::memory_order_release);
+        if (refuses_.load(std::memory_order_acquire)) return fail("write-protect", "the test's window");
+    }
+    return {};
+}
+
+void FakeWindow::unprotect(HvpRange run) {
+    for (Hvp page = run.first(); page < run.end(); ++page) {
+        protected_[page - region_.pages().first()].store(false, std::memory_order_release);
+    }
 }
 
 // ---- FakePages ----

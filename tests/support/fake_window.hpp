@@ -34,13 +34,22 @@ public:
     [[nodiscard]] std::size_t take_out(HvpRange run, Hvp staging) override;
     void drop(HvpRange run) override;
     void wake(HvpRange) override { wakes_.add(); }
+    [[nodiscard]] Result<> protect(HvpRange run) override;
+    void unprotect(HvpRange run) override;
 
     [[nodiscard]] HvpRange pages() const { return region_.pages(); }
     [[nodiscard]] bool present(Hvp page) const { return flag(page).load(std::memory_order_acquire); }
     /// take_out leaves this page where it is, until told otherwise.
     void keep(std::optional<Hvp> page) { kept_.store(page ? page->value() : 0, std::memory_order_release); }
+    /// protect() fails from now on, or does not.
+    void refuse_protection(bool refuse) { refuses_.store(refuse, std::memory_order_release); }
+    [[nodiscard]] bool is_protected(Hvp page) const {
+        return protected_[page - region_.pages().first()].load(std::memory_order_acquire);
+    }
+    /// Calls of protect().
+    [[nodiscard]] std::uint64_t protections() const { return protections_.get(); }
 
-    /// Pages put where one was, or taken where none was: the caller broke its promise.
+    /// Pages put where one was, or taken or protected where none was: the caller broke its promise.
     [[nodiscard]] std::uint64_t violations() const { return violations_.get(); }
     [[nodiscard]] std::uint64_t put_ins() const { return put_ins_.get(); }
     [[nodiscard]] std::uint64_t taken() const { return taken_.get(); }
@@ -53,7 +62,10 @@ private:
 
     MappedRegion region_;
     std::vector<std::atomic<bool>> present_;
+    std::vector<std::atomic<bool>> protected_;
     std::atomic<std::uint64_t> kept_{0};
+    std::atomic<bool> refuses_{false};
+    Counter protections_;
     Counter violations_;
     Counter put_ins_;
     Counter taken_;

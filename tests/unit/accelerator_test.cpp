@@ -28,7 +28,7 @@ constexpr std::uint64_t high = address_of(AcceleratorMachine::high_first).value(
 constexpr std::uint64_t slot_bytes = AcceleratorMachine::slot_pages * page_bytes;
 
 AccelCommand command(AccelOpcode opcode, std::uint64_t source, std::uint64_t target, std::uint64_t bytes) {
-    return {static_cast<std::uint32_t>(opcode), 0, source, target, bytes, 0, {}};
+    return {static_cast<std::uint32_t>(opcode), 0, source, target, bytes, 0, 0, 0, {}};
 }
 AccelResult result_of(const std::optional<AccelCommand>& slot) {
     return slot ? static_cast<AccelResult>(slot->result) : AccelResult::pending;
@@ -53,7 +53,7 @@ TEST(Accelerator, RefusesWhatIsNotARegister) {
     vmm::Accelerator& device = machine.device();
     EXPECT_EQ(device.read(0x00, 4), all_ones);
     EXPECT_EQ(device.read(0x04, 8), all_ones);
-    EXPECT_EQ(device.read(0x30, 8), all_ones);
+    EXPECT_EQ(device.read(0x48, 8), all_ones);
     device.write(0x20, 8, 1);  // status
     device.write(0x28, 8, 1);  // head
     device.write(0x10, 8, 2);  // control takes 0 and 1

@@ -35,6 +35,13 @@ public:
         return {.taken = 3, .was_out = 2, .kept = 1};
     }
 
+    [[nodiscard]] std::expected<DirtyLogAnswer, std::string> dirty_log(DirtyLogAction action) override {
+        if (logs == (action == DirtyLogAction::start)) return std::unexpected{logs ? "on already" : "off"};
+        if (action != DirtyLogAction::take) logs = action == DirtyLogAction::start;
+        if (action != DirtyLogAction::take) return DirtyLogAnswer{};
+        return DirtyLogAnswer{.pages = 4, .ranges = {{0x3000, 1}, {0x1'0000'0000, 3}}, .more = true};
+    }
+
     void set(RunState state, std::string error = {}) {
         const MutexLock lock(mutex_);
         status_.state = state;
@@ -60,6 +67,7 @@ public:
         return true;
     }
 
+    bool logs = false;
     std::atomic<int> resets{0};
     std::atomic<int> presses{0};
     Button button = Button::pressed;             ///< set before the test begins

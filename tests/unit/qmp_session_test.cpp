@@ -160,7 +160,7 @@ TEST_F(QmpSessionTest, AnErrorThatComesBackAfterContIsToldAgain) {
 TEST_F(QmpSessionTest, EveryListedCommandIsKnownAndTheReportIsOneLine) {
     negotiate();
     const json::object list = one(R"({"execute":"query-commands"})");
-    EXPECT_EQ(list.at("return").as_array().size(), 11U);
+    EXPECT_EQ(list.at("return").as_array().size(), 12U);
     for (const json::value& command : list.at("return").as_array()) {
         const std::string name(command.at("name").as_string());
         const json::object answer = one(R"({"execute":")" + name + R"(","arguments":{"x":0}})");
@@ -180,6 +180,27 @@ TEST_F(QmpSessionTest, OnePassAtATimeAndItsAnswerComesWhenItIsDone) {
     EXPECT_FALSE(session_.waits());
     EXPECT_TRUE(all(R"({"execute":"x-penumbra-evict-pass"})").empty());
     EXPECT_EQ(passes_, 2);
+}
+
+TEST_F(QmpSessionTest, TheDirtyLogIsStartedTakenAndStopped) {
+    negotiate();
+    const auto ask = [this](std::string_view action) {
+        return one(R"({"execute":"x-penumbra-dirty-log","arguments":{"action":")" + std::string(action) + R"("}})");
+    };
+    expect_error(ask("take"), "GenericError", "off");
+    EXPECT_EQ(ask("start").at("return"), json::object{});
+    expect_error(ask("start"), "GenericError", "on already");
+    EXPECT_EQ(json::serialize(ask("take")),
+              R"({"return":{"pages":4,"ranges":[{"address":12288,"pages":1},{"address":4294967296,"pages":3}],)"
+              R"("more":true}})");
+    EXPECT_EQ(ask("stop").at("return"), json::object{});
+    expect_error(ask("stop"), "GenericError", "off");
+
+    expect_error(ask("begin"), "GenericError", "'start', 'take' or 'stop'");
+    expect_error(one(R"({"execute":"x-penumbra-dirty-log"})"), "GenericError", "missing");
+    expect_error(one(R"({"execute":"x-penumbra-dirty-log","arguments":{"action":1}})"), "GenericError", "type");
+    machine_.quit();
+    expect_error(ask("start"), "GenericError", "ended");
 }
 
 }  // namespace

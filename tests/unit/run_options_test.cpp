@@ -57,6 +57,26 @@ TEST_F(RunOptionsTest, WordsThatAreNotValuesAreRefused) {
     EXPECT_TRUE(refused(&RunArguments::qmp, "unix:"));
     EXPECT_TRUE(refused(&RunArguments::fault_workers, "0"));
     EXPECT_TRUE(refused(&RunArguments::seed, "x"));
+    EXPECT_TRUE(refused(&RunArguments::changes, "0"));
+    EXPECT_TRUE(refused(&RunArguments::svm, "sometimes"));
+}
+
+TEST_F(RunOptionsTest, SharedMemoryNeedsTheAccelerator) {
+    RunArguments arguments;
+    arguments.svm = "cooperative";
+    arguments.changes = "5000";
+    const auto refused = parse_run_options(arguments);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("--accel"), std::string::npos);
+    arguments.accelerator = true;
+    const auto options = parse_run_options(arguments);
+    ASSERT_TRUE(options);
+    EXPECT_EQ(options->svm_mode, SvmMode::cooperative);
+    EXPECT_EQ(options->svm_changes, 5000U);
+    arguments.svm = "watch";
+    EXPECT_EQ(parse_run_options(arguments)->svm_mode, SvmMode::watch);
+    arguments.kernel = "/a/kernel";
+    EXPECT_FALSE(parse_run_options(arguments)) << "a Linux guest has no such option";
 }
 
 TEST_F(RunOptionsTest, GoodOptionsPassAndLeaveNothing) {

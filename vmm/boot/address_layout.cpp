@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/planted.hpp"
 #include "guest-images/common/machine_abi.hpp"
 
 namespace penumbra::vmm {
@@ -26,7 +27,7 @@ Result<AddressLayout> AddressLayout::create(std::uint64_t ram_bytes) {
         return fail("give a guest " + size + " of RAM", {},
                     "ask for at most " + std::to_string(max_ram_bytes >> 20) + " MiB");
     }
-    if (ram_bytes % granule != 0) {
+    if (ram_bytes % granule != 0 && !planted(Plant::unaligned_ram)) {
         return fail("give a guest " + std::to_string(ram_bytes) + " bytes of RAM", {}, "ask for a multiple of 2 MiB");
     }
     const std::uint64_t low = std::min(ram_bytes, abi::low_ram_limit);
@@ -36,7 +37,8 @@ Result<AddressLayout> AddressLayout::create(std::uint64_t ram_bytes) {
 AddressLayout::AddressLayout(std::uint64_t low_bytes, std::uint64_t high_bytes)
     : low_bytes_(low_bytes), high_bytes_(high_bytes) {
     parts_.push_back({pages_at(0, low_bytes), 0});
-    if (high_bytes > 0) parts_.push_back({pages_at(abi::high_ram_base, high_bytes), low_bytes >> page_shift});
+    const std::uint64_t high_base = planted(Plant::overlapping_slots) ? low_bytes / 2 : abi::high_ram_base;
+    if (high_bytes > 0) parts_.push_back({pages_at(high_base, high_bytes), low_bytes >> page_shift});
 }
 
 std::optional<std::uint64_t> AddressLayout::window_page_of(Gfn gfn) const {

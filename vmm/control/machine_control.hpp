@@ -1,10 +1,13 @@
 // What a control socket may ask of a running machine. The machine's side of it is vmm/machine_adapter.hpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace penumbra::vmm {
 
@@ -43,6 +46,20 @@ struct EvictPass {
     std::uint64_t kept = 0;     ///< could not be taken
 };
 
+enum class DirtyLogAction : std::uint8_t { start, take, stop };
+
+/// Pages that the accelerator wrote; empty for start and stop.
+struct DirtyLogAnswer {
+    static constexpr std::size_t most_ranges = 1024;
+    struct Range {
+        std::uint64_t address = 0;  ///< guest-physical
+        std::uint64_t pages = 0;    ///< of 4 KiB
+    };
+    std::uint64_t pages = 0;    ///< in the ranges
+    std::vector<Range> ranges;  ///< apart from each other, at most most_ranges
+    bool more = false;          ///< there may be others, which the next take begins with
+};
+
 /// Any thread may call anything. Only evict_pass() takes long; nothing else waits for a vCPU or for I/O of the guest.
 class MachineControl {
 public:
@@ -62,6 +79,10 @@ public:
     [[nodiscard]] virtual std::string report_json() = 0;
     /// Takes every page out of the window once. May take seconds; one caller at a time.
     [[nodiscard]] virtual EvictPass evict_pass() = 0;
+    /// What the accelerator writes through its table of guest-physical addresses: from a start on each page is in some
+    /// later take, none twice without having been written again. A start takes time with the pages that the accelerator
+    /// has mapped, some milliseconds for each GiB in small pages. One caller at a time. The error says what is wrong.
+    [[nodiscard]] virtual std::expected<DirtyLogAnswer, std::string> dirty_log(DirtyLogAction action) = 0;
 };
 
 }  // namespace penumbra::vmm

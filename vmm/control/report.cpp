@@ -80,12 +80,28 @@ json::object memory_json(const MemoryReport& memory) {
             {"io_buffer_bytes", memory.io_buffer_bytes}};
 }
 
+json::object tlb_json(const TlbReport& tlb) { return {{"fills", tlb.fills}, {"flushes", tlb.flushes}}; }
+
+json::object processes_json(const ProcessesReport& processes) {
+    return {{"commands", processes.commands},
+            {"faults", processes.faults},
+            {"guest_faults", processes.guest_faults},
+            {"guest_requests", processes.guest_requests},
+            {"waits", processes.waits},
+            {"cooperative", processes.cooperative},
+            {"broken_watches", processes.broken_watches},
+            {"broken_in_use", processes.broken_in_use},
+            {"tlb", tlb_json(processes.tlb)}};
+}
+
 json::object accelerator_json(const AcceleratorReport& accelerator) {
     return {{"commands", accelerator.commands},
             {"bytes", accelerator.bytes},
             {"page_requests", accelerator.page_requests},
             {"page_requests_out", accelerator.page_requests_out},
-            {"mismatches", accelerator.mismatches}};
+            {"mismatches", accelerator.mismatches},
+            {"tlb", tlb_json(accelerator.tlb)},
+            {"processes", processes_json(accelerator.processes)}};
 }
 
 json::object devices_json(const RunReport& report) {
@@ -98,11 +114,22 @@ json::object devices_json(const RunReport& report) {
     return devices;
 }
 
+json::object svm_json(const GuestReport::Svm& svm) {
+    return {{"changes", svm.changes},
+            {"in_use", svm.in_use},
+            {"commands", svm.commands},
+            {"bytes", svm.bytes},
+            {"page_requests", svm.page_requests},
+            {"announcements", svm.announcements},
+            {"empty", svm.empty}};
+}
+
 json::object guest_json(const GuestReport& guest) {
     return {{"pages_verified", guest.pages_verified},
             {"mismatches", guest.mismatches},
             {"passes", guest.passes},
             {"min_verifications", guest.min_verifications},
+            {"svm", svm_json(guest.svm)},
             {"resets", guest.resets},
             {"exit_status", guest.exit_status}};
 }

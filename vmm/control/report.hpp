@@ -56,12 +56,32 @@ struct TableReport {
     std::uint64_t stale_faults = 0;  ///< faults through an entry that should be gone: must be 0
 };
 
+struct TlbReport {
+    std::uint64_t fills = 0;
+    std::uint64_t flushes = 0;
+};
+
+/// What the accelerator did in the addresses of guest processes.
+struct ProcessesReport {
+    std::uint64_t commands = 0;        ///< that named a process
+    std::uint64_t faults = 0;          ///< of the device, for want of a translation
+    std::uint64_t guest_faults = 0;    ///< of those, that the guest's tables forbid
+    std::uint64_t guest_requests = 0;  ///< page requests to the guest
+    std::uint64_t waits = 0;           ///< faults that waited for the guest's time with its table to end
+    std::uint64_t cooperative = 0;     ///< processes whose tables are not watched any more, for too many writes
+    std::uint64_t broken_watches = 0;  ///< writes to watched tables
+    std::uint64_t broken_in_use = 0;   ///< of those, that waited for the device to let a page go
+    TlbReport tlb;
+};
+
 struct AcceleratorReport {
     std::uint64_t commands = 0;
     std::uint64_t bytes = 0;
     std::uint64_t page_requests = 0;
     std::uint64_t page_requests_out = 0;  ///< of those, for pages that were swapped out
     std::uint64_t mismatches = 0;
+    TlbReport tlb;  ///< of guest-physical addresses
+    ProcessesReport processes;
 };
 
 struct GuestReport {
@@ -69,6 +89,15 @@ struct GuestReport {
     std::uint64_t mismatches = 0;
     std::uint64_t passes = 0;
     std::uint64_t min_verifications = 0;  ///< of the page checked least often
+    struct Svm {                          ///< of the svm image
+        std::uint64_t changes = 0;        ///< of tables under the accelerator's work
+        std::uint64_t in_use = 0;         ///< of them, of entries that the command in hand went through
+        std::uint64_t commands = 0;
+        std::uint64_t bytes = 0;
+        std::uint64_t page_requests = 0;
+        std::uint64_t announcements = 0;
+        std::uint64_t empty = 0;  ///< moments without a command in the ring
+    } svm{};
     std::uint64_t resets = 0;
     std::int64_t exit_status = 0;
 };

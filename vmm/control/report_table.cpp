@@ -75,6 +75,24 @@ void add_tables(Lines& lines, const RunReport& report) {
     lines.row("batches", human_count(report.batches));
 }
 
+void add_processes(Lines& lines, const ProcessesReport& processes) {
+    lines.row("of processes", fmt::format("{} commands, {} faults, {} page requests to the guest, {} waits",
+                                          human_count(processes.commands), human_count(processes.faults),
+                                          human_count(processes.guest_requests), human_count(processes.waits)));
+    lines.row("watched tables", fmt::format("{} written, {} while the device was at work; {} processes left unwatched",
+                                            human_count(processes.broken_watches), human_count(processes.broken_in_use),
+                                            human_count(processes.cooperative)));
+}
+
+void add_accelerator(Lines& lines, const AcceleratorReport& accelerator) {
+    lines.title("accelerator");
+    lines.row("commands", fmt::format("{} over {}", human_count(accelerator.commands), human_bytes(accelerator.bytes)));
+    lines.row("page requests", fmt::format("{}, {} for pages swapped out", human_count(accelerator.page_requests),
+                                           human_count(accelerator.page_requests_out)));
+    if (accelerator.processes.commands != 0) add_processes(lines, accelerator.processes);
+    lines.zero_row("mismatches", accelerator.mismatches);
+}
+
 }  // namespace
 
 std::string closing_table(const RunReport& report, Colour colour) {
@@ -82,18 +100,16 @@ std::string closing_table(const RunReport& report, Colour colour) {
     add_memory(lines, report);
     add_pager(lines, report.pager);
     add_tables(lines, report);
-    if (const AcceleratorReport& accelerator = report.accelerator; accelerator.commands != 0) {
-        lines.title("accelerator");
-        lines.row("commands",
-                  fmt::format("{} over {}", human_count(accelerator.commands), human_bytes(accelerator.bytes)));
-        lines.row("page requests", fmt::format("{}, {} for pages swapped out", human_count(accelerator.page_requests),
-                                               human_count(accelerator.page_requests_out)));
-        lines.zero_row("mismatches", accelerator.mismatches);
-    }
+    if (report.accelerator.commands != 0) add_accelerator(lines, report.accelerator);
     lines.title("guest");
     lines.row("verified",
               fmt::format("{} in {} passes, each page at least {} times", pages_text(report.guest.pages_verified),
                           human_count(report.guest.passes), human_count(report.guest.min_verifications)));
+    if (const GuestReport::Svm& svm = report.guest.svm; svm.changes != 0) {
+        lines.row("tables", fmt::format("{} changes, {} in use; {} commands over {}; empty {} times",
+                                        human_count(svm.changes), human_count(svm.in_use), human_count(svm.commands),
+                                        human_bytes(svm.bytes), human_count(svm.empty)));
+    }
     lines.zero_row("mismatches", report.guest.mismatches);
     lines.title("run");
     lines.row("time", fmt::format("{:.1f} s ({:.1f} s user, {:.1f} s system)", report.elapsed_s, report.cpu_user_s,

@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint64_t most_seconds = 31ULL * 24 * 3600;
 constexpr unsigned most_fault_workers = 32;
 constexpr std::uint64_t most_passes = 1'000'000'000;
+constexpr std::uint64_t most_changes = 1'000'000'000;
 
 /// Leaves `target` as it is when the option was not given.
 template <class Target>
@@ -54,6 +55,16 @@ Result<> take_names(RunOptions& options, const RunArguments& arguments) {
         options.stale_faults = StaleFaults::fatal;
     } else if (!arguments.stale_faults.empty() && arguments.stale_faults != "count") {
         return fail("use", fmt::format("--stale-faults '{}': unknown", arguments.stale_faults), "give count or fatal");
+    }
+    if (arguments.svm == "unsync") {
+        options.svm_mode = SvmMode::unsync;
+    } else if (arguments.svm == "cooperative") {
+        options.svm_mode = SvmMode::cooperative;
+    } else if (!arguments.svm.empty() && arguments.svm != "watch") {
+        return fail("use", fmt::format("--svm '{}': unknown", arguments.svm), "give watch, unsync or cooperative");
+    }
+    if (!arguments.svm.empty() && !arguments.accelerator) {
+        return fail("use", "--svm: there is no accelerator to share memory with", "add --accel");
     }
     if (!arguments.qmp.empty()) {
         constexpr std::string_view scheme = "unix:";
@@ -101,7 +112,9 @@ Result<> take_guest(RunOptions& options, const RunArguments& arguments) {
                              {"--payload", !arguments.payload.empty()},
                              {"--seed", !arguments.seed.empty()},
                              {"--ring", !arguments.ring.empty()},
-                             {"--passes", !arguments.passes.empty()}},
+                             {"--passes", !arguments.passes.empty()},
+                             {"--svm", !arguments.svm.empty()},
+                             {"--changes", !arguments.changes.empty()}},
                             "freestanding guests (--image FILE)"));
     for (const std::string& word : arguments.net) {
         PENUMBRA_TRY_ASSIGN(NetChoice net, parse_net(word));
@@ -157,6 +170,7 @@ Result<RunOptions> parse_run_options(const RunArguments& arguments) {
     constexpr std::uint64_t any = std::numeric_limits<std::uint64_t>::max();
     PENUMBRA_TRY(take_number(options.seed, "--seed", arguments.seed, 0, any));
     PENUMBRA_TRY(take_number(options.passes, "--passes", arguments.passes, 0, most_passes));
+    PENUMBRA_TRY(take_number(options.svm_changes, "--changes", arguments.changes, 1, most_changes));
     std::uint64_t seconds = 0;
     PENUMBRA_TRY(take_number(seconds, "--time", arguments.time, 0, most_seconds));
     options.time = std::chrono::seconds{static_cast<std::int64_t>(seconds)};
@@ -202,6 +216,10 @@ void declare_run_options(CLI::App& command, RunArguments& into) {
     word("--ring", into.ring, "Privilege ring of the guest's work: 0 or 3 (default 3)", "RING");
     word("--passes", into.passes, "Stop after the guest checked all its memory N times (default 1 without --time)",
          "N");
+    word("--svm", into.svm,
+         "How the svm image has its tables followed: watch, unsync or cooperative (default watch; needs --accel)",
+         "MODE");
+    word("--changes", into.changes, "Changes of its tables that the svm image makes (default 100000)", "N");
     word("--time", into.time, "Stop after S seconds (Linux: press its power button); 0 means no limit (default 0)",
          "S");
     word("--fault-workers", into.fault_workers, "Threads that serve page faults (default 2; at most 32)", "N");

@@ -30,6 +30,8 @@ struct SwapTier {
 
 enum class Backend : std::uint8_t { kvm, host_threads };
 enum class GuestRing : std::uint8_t { ring0 = 0, ring3 = 3 };
+/// How the processes of the svm image let the accelerator know of changes of their tables.
+enum class SvmMode : std::uint8_t { watch = 0, unsync = 1, cooperative = 2 };
 enum class StaleFaults : std::uint8_t { count, fatal };
 
 /// Sizes in bytes. Paths as given.
@@ -49,6 +51,8 @@ struct RunOptions {
     Backend backend = Backend::kvm;
     TakeOutMode take_out = TakeOutMode::move;
     StaleFaults stale_faults = StaleFaults::count;
+    SvmMode svm_mode = SvmMode::watch;
+    std::uint64_t svm_changes = 100'000;  ///< that the svm image makes
     bool accelerator = false;
     std::string json_path;  ///< empty: no report file
     std::string qmp_path;   ///< of the control socket; empty: none
@@ -59,7 +63,8 @@ struct RunOptions {
 
 /// The words of the command line, not yet understood.
 struct RunArguments {
-    std::string image, memory, budget, cpus, json, time, seed, ring, passes, fault_workers, qmp, stale_faults;
+    std::string image, memory, budget, cpus, json, time, seed, ring, passes, fault_workers, qmp, stale_faults, svm,
+        changes;
     std::string kernel, initrd, append, loader;
     std::vector<std::string> swap, payload, disk, net;
     bool virtio_console = false;

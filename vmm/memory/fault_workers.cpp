@@ -28,6 +28,7 @@ FaultWorkers::FaultWorkers(bridge::Userfaultfd& uffd, mmu::EptTable& ept, Pager&
       source_(uffd),
       reading_(options_.reading) {
     threads_.emplace_back("fault-reader", ThreadRole::vmm, [this] { run_reader(); });
+    if (options_.on_guest_write) threads_.emplace_back("fault-writes", ThreadRole::vmm, [this] { run_writes(); });
     for (unsigned i = 0; i < options_.pool; ++i) {
         threads_.emplace_back("fault-" + std::to_string(i), ThreadRole::vmm, [this] { run_pool(); });
     }
@@ -40,11 +41,13 @@ void FaultWorkers::stop() {
     {
         const MutexLock lock(mutex_);
         queued_.notify_all();
+        writes_queued_.notify_all();
     }
     threads_.clear();
     // Nobody will answer these any more: their threads count as awake, to be asked out of the guest like all others.
     const MutexLock lock(mutex_);
     queue_.clear();
+    writes_.clear();
     waiting_.clear();
     parked_.clear();
 }
@@ -101,8 +104,13 @@ void FaultWorkers::take(std::span<const Fault> faults) {
     std::size_t quick_count = 0;
     for (const Fault& fault : faults) {
         if (options_.doorbell.pages().contains(fault.page)) continue;  // stop() rang
+        note_stale(fault);
         Pending pending{fault, now, {}};
         const bool in_window = state_.window.contains(fault.page);
+        if (in_window && is_told(fault)) {
+            hand_over(std::span{&pending, 1}, Line::writes);
+            continue;
+        }
         if (in_window && fault.origin == FaultOrigin::guest)
             pending.plan = predictor_.observe(fault.thread, fault.page);
         if (fault.origin == FaultOrigin::guest) {
@@ -119,9 +127,10 @@ void FaultWorkers::take(std::span<const Fault> faults) {
             continue;
         }
         in_hand_.store(quick[i].fault.thread, std::memory_order_seq_cst);
-        serve(quick[i]);
+        const bool served = serve(quick[i], Patience::reader);
+        if (!served) hand_over(std::span{&quick[i], 1});
         in_hand_.store(0, std::memory_order_seq_cst);
-        options_.on_served(quick[i].fault.thread);
+        if (served) options_.on_served(quick[i].fault.thread);
     }
 }
 
@@ -130,8 +139,9 @@ bool FaultWorkers::is_quick(Hvp page) const {
     return !pager_.is_slow(page) && state_.budget.has_room();
 }
 
-void FaultWorkers::hand_over(std::span<const Pending> faults) {
+void FaultWorkers::hand_over(std::span<const Pending> faults, Line line) {
     const MutexLock lock(mutex_);
+    std::deque<Pending>& queue = line == Line::pool ? queue_ : writes_;
     for (const Pending& pending : faults) {
         // Some hosts make a thread that has a signal pending fault again and again until the page is there. A fault
         // that is still queued or parked will be answered with a wake-up that comes after this message; one that is
@@ -139,15 +149,15 @@ void FaultWorkers::hand_over(std::span<const Pending> faults) {
         const auto same = [&](const Fault& f) {
             return f.thread == pending.fault.thread && f.page == pending.fault.page;
         };
-        const bool queued = std::any_of(queue_.begin(), queue_.end(), [&](const Pending& p) { return same(p.fault); });
+        const bool queued = std::any_of(queue.begin(), queue.end(), [&](const Pending& p) { return same(p.fault); });
         if (queued || std::any_of(parked_.begin(), parked_.end(), same)) continue;
-        if (queue_.size() == queue_limit) {
+        if (queue.size() == queue_limit) {
             uffd_.wake(HvpRange{pending.fault.page, 1});  // it faults again, later
             continue;
         }
-        queue_.push_back(pending);
+        queue.push_back(pending);
         waiting_.push_back(pending.fault);
-        queued_.notify_one();
+        (line == Line::pool ? queued_ : writes_queued_).notify_one();
     }
 }
 
@@ -169,7 +179,7 @@ void FaultWorkers::run_pool() {
             queue_.pop_front();
         }
         bring_along(pending);
-        serve(pending);
+        (void)serve(pending, Patience::pool);
         options_.on_served(pending.fault.thread);
     }
 }
@@ -195,22 +205,26 @@ void FaultWorkers::bring_along(const Pending& pending) {
     }
 }
 
-void FaultWorkers::serve(const Pending& pending) {
+bool FaultWorkers::serve(const Pending& pending, Patience patience) {
+    constexpr mmu::FaultLimits impatient{.hold_off = std::chrono::milliseconds{1}};
     const Fault& fault = pending.fault;
-    if (fault.origin == FaultOrigin::device || fault.origin == FaultOrigin::vmm) note_stale(fault);
     const std::optional<Gfn> gfn = ept_.memslots().to_guest(fault.page);
     if (!gfn) {
-        // A staging slot that was believed full: counted above; the reader gets a zero page and its check will fail.
+        // A staging slot that was believed full: counted already; who reads gets a zero page and its check will fail.
         (void)uffd_.zero(fault.page, 1);
         uffd_.wake(HvpRange{fault.page, 1});
-        return;
+        return true;
     }
+    const bool reads = patience == Patience::reader;
+    mmu::PageSource& source = reads ? pager_.at_once() : pager_;
     const Result<FaultOutcome> outcome =
-        mmu::handle_fault(ept_, pager_, *gfn, fault.is_write ? FaultAccess::write : FaultAccess::read);
+        mmu::handle_fault(ept_, source, *gfn, fault.is_write ? FaultAccess::write : FaultAccess::read,
+                          reads ? impatient : mmu::FaultLimits{});
+    if (!outcome && reads) return false;
     if (!outcome) {
         park(fault);
         if (!state_.stopping.load(std::memory_order_acquire)) options_.on_error(outcome.error());
-        return;
+        return true;
     }
     if (*outcome == FaultOutcome::installed) {
         state_.stats.handler_latency.record(
@@ -220,6 +234,7 @@ void FaultWorkers::serve(const Pending& pending) {
         uffd_.wake(HvpRange{fault.page, 1});  // it faults again if it still has to
     }
     finish(fault);
+    return true;
 }
 
 void FaultWorkers::finish(const Fault& fault) {
@@ -241,6 +256,8 @@ Counter& FaultWorkers::stale_counter(const Fault& fault) {
 }
 
 void FaultWorkers::note_stale(const Fault& fault) {
+    if (fault.origin != FaultOrigin::device && fault.origin != FaultOrigin::vmm) return;
+    if (is_told(fault)) return;
     stale_counter(fault).add();
     if (options_.stale == StalePolicy::fatal) {
         assertion_failed("no fault", __FILE__, __LINE__,

@@ -36,6 +36,10 @@ struct FaultWorkersOptions {
     std::function<void(const Error&)> on_error;
     /// Called after a thread's fault was answered, with its id; on a worker's thread, must be quick.
     std::function<void(pid_t)> on_served;
+    /// Called for each write that sleeps on a protected page of the window, on a thread of its own: on return the page
+    /// is not protected, unless it is being taken out. May wait for devices' accesses, but for no fault, invalidation
+    /// or guest. Then such writes are legal whoever writes. Empty: nothing is protected but what is being taken out.
+    std::function<void(Gfn)> on_guest_write;
     /// Stale-fault counters of the tables that devices' threads go through: the accelerator's, and the loops'.
     Counter* device_stale = nullptr;
     Counter* io_stale = nullptr;
@@ -73,12 +77,21 @@ private:
     [[nodiscard]] Result<std::span<bridge::Fault>> next_faults(FaultBuffer& buffer);
     [[nodiscard]] bool may_spin() const;
     void run_pool();
+    // fault_writes.cpp
+    void run_writes();
+    [[nodiscard]] bool is_told(const bridge::Fault& fault) const;
+    void serve_write(const Pending& pending);
     void take(std::span<const bridge::Fault> faults);
-    void hand_over(std::span<const Pending> faults) EXCLUDES(mutex_);
+    enum class Line : std::uint8_t { pool, writes };
+    void hand_over(std::span<const Pending> faults, Line line = Line::pool) EXCLUDES(mutex_);
     [[nodiscard]] bool is_quick(Hvp page) const;
     void park(const bridge::Fault& fault) EXCLUDES(mutex_);
     void bring_along(const Pending& pending);
-    void serve(const Pending& pending);
+    /// The reader waits for next to nothing: a writer whose message it would not read meanwhile may be what an
+    /// invalidation, and with it a fault, waits for.
+    enum class Patience : std::uint8_t { reader, pool };
+    /// False: not served, since the reader would have to wait.
+    [[nodiscard]] bool serve(const Pending& pending, Patience patience);
     void finish(const bridge::Fault& fault) EXCLUDES(mutex_);
     void note_stale(const bridge::Fault& fault);
     [[nodiscard]] Counter& stale_counter(const bridge::Fault& fault);
@@ -97,6 +110,8 @@ private:
     mutable Mutex mutex_{LockRank::fault_queue};
     CondVar queued_;
     std::deque<Pending> queue_ GUARDED_BY(mutex_);
+    CondVar writes_queued_;
+    std::deque<Pending> writes_ GUARDED_BY(mutex_);
     std::vector<bridge::Fault> waiting_ GUARDED_BY(mutex_);  // on slow workers, or parked
     std::vector<bridge::Fault> parked_ GUARDED_BY(mutex_);
     std::atomic<pid_t> in_hand_{0};  // whose fault the reader serves now

@@ -5,7 +5,7 @@
 namespace penumbra::vmm {
 
 Result<GuestRam> GuestRam::create(std::uint64_t bytes) {
-    constexpr std::size_t alignment = 2ULL << 20;  // so that guest and host large pages can agree later
+    const std::size_t alignment = bytes >= 1ULL << 30 ? 1ULL << 30 : 2ULL << 20;  // so that large leaves may map it
     PENUMBRA_TRY_ASSIGN(MappedRegion region, MappedRegion::anonymous(bytes, alignment));
     PENUMBRA_TRY(region.keep_private());
     return GuestRam{std::move(region)};

@@ -89,6 +89,7 @@ Result<> MemorySystem::build_workers(const MemoryOptions& options, unsigned pool
     workers.stale = options.stale;
     workers.on_error = options.on_error;
     workers.on_served = options.on_served;
+    if (shadow_table_) workers.on_guest_write = [this](Gfn gfn) { shadow_table_->written(gfn); };
     workers.device_stale = device_table_ ? &device_table_->counters().stale_faults : nullptr;
     workers.io_stale = io_table_ ? &io_table_->counters().stale_faults : nullptr;
     workers_ = std::make_unique<FaultWorkers>(uffd_, *ept_, *pager_, *state_, std::move(pagemap), std::move(workers));
@@ -117,6 +118,10 @@ Result<> MemorySystem::build_tables(const MemoryOptions& options) {
         PENUMBRA_TRY_ASSIGN(mmu::NodeArena device_nodes, mmu::NodeArena::create(nodes));
         device_table_.emplace("accelerator", slots, std::move(device_nodes), device_tlb_);
         subscriptions_.push_back(space_.subscribe(*device_table_));
+        watched_window_.emplace(*ept_, *window_, [this](Hvp page) { return in_use(page); });
+        shadow_table_.emplace("svm", slots, mmu::ShadowPorts{*watched_window_, *watched_window_, context_tlb_},
+                              options.processes);
+        subscriptions_.push_back(space_.subscribe(*shadow_table_));
     }
     if (options.dma) {
         PENUMBRA_TRY_ASSIGN(mmu::NodeArena io_nodes, mmu::NodeArena::create(nodes));
@@ -137,6 +142,8 @@ void MemorySystem::stop_paging() {
     // First: an invalidation, and with it the reclaimer, may be waiting for a page that was granted and not looked at.
     if (dma_) dma_->stop();
     if (workers_) workers_->stop();
+    // Nobody hears of writes now. Who writes for the VMM holds the page, and the reclaimer may be waiting for that.
+    if (watched_window_) watched_window_->stop();
     if (reclaimer_) reclaimer_->stop();
 }
 

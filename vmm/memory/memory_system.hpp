@@ -12,9 +12,11 @@
 #include "notifier-bridge/address_space.hpp"
 #include "notifier-bridge/source/userfaultfd.hpp"
 #include "shadow-mmu/fault/window_source.hpp"
+#include "shadow-mmu/shadow/shadow_table.hpp"
 #include "shadow-mmu/tables/device_table.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
 #include "shadow-mmu/tables/io_table.hpp"
+#include "shadow-mmu/tables/watched_window.hpp"
 #include "vmm/boot/address_layout.hpp"
 #include "vmm/devices/guest_memory.hpp"
 #include "vmm/memory/fault_workers.hpp"
@@ -36,7 +38,8 @@ struct MemoryOptions {
     unsigned fault_workers = 4;                ///< beside the one that reads messages; at least 2
     FaultReading reading = FaultReading::follow;
     StalePolicy stale = StalePolicy::count;
-    bool accelerator = false;                    ///< a device table beside the EPT table
+    bool accelerator = false;                    ///< beside the EPT table a device table, and one for processes
+    mmu::ShadowLimits processes;                 ///< the latter's
     bool dma = false;                            ///< an I/O table, and the service that brings its pages in
     std::function<void(const Error&)> on_error;  ///< a page cannot be supplied; any thread
     std::function<void(pid_t)> on_served;        ///< see FaultWorkersOptions
@@ -79,6 +82,12 @@ public:
     /// Pages whose EPT entry and pagemap disagree. Meaningful only while nothing runs and nothing is being evicted.
     [[nodiscard]] Result<std::uint64_t> disagreements();
 
+    // ---- what the accelerator writes, by guest-physical and by process addresses; one caller at a time ----
+    /// See DeviceTable::begin_dirty_log and the others; there must be an accelerator.
+    void begin_device_log();
+    [[nodiscard]] mmu::DeviceTable::DirtyPages take_device_log(std::size_t most_ranges);
+    void end_device_log();
+
     [[nodiscard]] const AddressLayout& layout() const { return layout_; }
     [[nodiscard]] HvpRange window_pages() const { return ram_.pages(); }
     [[nodiscard]] PagerState& state() { return *state_; }
@@ -87,6 +96,10 @@ public:
     [[nodiscard]] bridge::AddressSpace& space() { return space_; }
     [[nodiscard]] mmu::EptTable& ept() { return *ept_; }
     [[nodiscard]] mmu::DeviceTable* device_table() { return device_table_ ? &*device_table_ : nullptr; }
+    /// Null without MemoryOptions::accelerator. What watches it ends writes to by FaultWorkersOptions::on_guest_write.
+    [[nodiscard]] mmu::ShadowTable* shadow_table() { return shadow_table_ ? &*shadow_table_ : nullptr; }
+    /// The TLB that shadow_table() flushes.
+    [[nodiscard]] const mmu::DeviceContextTlb& context_tlb() const { return context_tlb_; }
     /// Null without MemoryOptions::dma, both.
     [[nodiscard]] mmu::IoTable* io_table() { return io_table_ ? &*io_table_ : nullptr; }
     [[nodiscard]] DmaService* dma() { return dma_.get(); }
@@ -114,6 +127,9 @@ private:
     std::optional<mmu::EptTable> ept_;
     mmu::DeviceTlb device_tlb_;
     std::optional<mmu::DeviceTable> device_table_;
+    std::optional<mmu::WatchedWindow> watched_window_;
+    mmu::DeviceContextTlb context_tlb_;
+    std::optional<mmu::ShadowTable> shadow_table_;
     std::optional<mmu::IoTable> io_table_;
     std::vector<bridge::Subscription> subscriptions_;
     std::unique_ptr<Reclaimer> reclaimer_;

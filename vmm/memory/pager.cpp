@@ -57,7 +57,7 @@ Result<std::unique_ptr<Pager>> Pager::create(PagerState& state, Reclaimer& recla
     return pager;
 }
 
-Result<> Pager::charge() {
+Result<> Pager::charge(Room room) {
     constexpr auto patience = std::chrono::seconds{30};
     const auto deadline = steady_now() + patience;
     bool waited = false;
@@ -69,6 +69,7 @@ Result<> Pager::charge() {
         if (state_.budget.try_charge()) return {};
         if (const std::optional<Error> why = reclaimer_.exhausted()) return std::unexpected{*why};
         reclaimer_.kick();
+        if (room == Room::at_once) return fail("make room for a page", "at once");
         const auto now = steady_now();
         if (now > deadline)
             return fail("make room for a page", "within 30 s", "raise --budget or use a faster swap tier");
@@ -91,7 +92,7 @@ Result<> Pager::wait_while_held(PageIndex page) const {
     return {};
 }
 
-Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
+Result<ResolvedPage> Pager::resolve(Hvp page, Room room, FaultAccess access) {
     state_.stats.faults.add();
     const PageIndex index = state_.index_of(page);
     for (;;) {  // each turn follows one move of the page to another tier; moves only go outwards
@@ -111,12 +112,12 @@ Result<ResolvedPage> Pager::resolve(Hvp page, FaultAccess access) {
             }
             state_.limbo->unpin(slot);  // whoever makes room may have to wait for this slot
             if (still_there) {
-                PENUMBRA_TRY(charge());
+                PENUMBRA_TRY(charge(room));
                 state_.budget.uncharge(1);
             }
             continue;
         }
-        PENUMBRA_TRY(charge());
+        PENUMBRA_TRY(charge(room));
         if (word.state() == PageState::zero) {
             // A read may share the kernel's zero page; a write would only fault again.
             if (access == FaultAccess::write) resolved.content = {Content::Kind::copy, hva_of(zero_page.bytes.data())};

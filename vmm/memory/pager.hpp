@@ -18,9 +18,14 @@ public:
     [[nodiscard]] static Result<std::unique_ptr<Pager>> create(PagerState& state, Reclaimer& reclaimer,
                                                                unsigned readers);
 
-    [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, mmu::FaultAccess access) override;
+    [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, mmu::FaultAccess access) override {
+        return resolve(page, Room::wait, access);
+    }
     [[nodiscard]] std::optional<mmu::Content> commit(Hvp page, mmu::ResolvedPage& resolved) override;
     void conclude(Hvp page, mmu::ResolvedPage& resolved, mmu::Conclusion conclusion) override;
+
+    /// The same for a thread that may not wait for room: that there is none is an error.
+    [[nodiscard]] mmu::PageSource& at_once() { return at_once_; }
 
     /// Reads those of the pages that are in the file tier, all at once, into a buffer of the calling thread; its next
     /// faults on them need no I/O. A page that moves meanwhile is simply read again.
@@ -35,9 +40,28 @@ public:
     }
 
 private:
+    enum class Room : std::uint8_t { wait, at_once };
+    class AtOnce final : public mmu::PageSource {
+    public:
+        explicit AtOnce(Pager& pager) : pager_(pager) {}
+        [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, mmu::FaultAccess access) override {
+            return pager_.resolve(page, Room::at_once, access);
+        }
+        [[nodiscard]] std::optional<mmu::Content> commit(Hvp page, mmu::ResolvedPage& resolved) override {
+            return pager_.commit(page, resolved);
+        }
+        void conclude(Hvp page, mmu::ResolvedPage& resolved, mmu::Conclusion conclusion) override {
+            pager_.conclude(page, resolved, conclusion);
+        }
+
+    private:
+        Pager& pager_;
+    };
+
     Pager(PagerState& state, Reclaimer& reclaimer) : state_(state), reclaimer_(reclaimer) {}
 
-    [[nodiscard]] Result<> charge();
+    [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, Room room, mmu::FaultAccess access);
+    [[nodiscard]] Result<> charge(Room room);
     /// Fills the calling thread's buffer from a tier. nullopt: the page moved meanwhile, look again.
     [[nodiscard]] Result<std::optional<Hva>> load(PageIndex page, PageWord word);
     [[nodiscard]] StoreResult<> read_file(PageIndex page, PageWord word, PageBytes out);
@@ -48,6 +72,7 @@ private:
 
     PagerState& state_;
     Reclaimer& reclaimer_;
+    AtOnce at_once_{*this};
     Mutex readers_mutex_{LockRank::tier};
     CondVar reader_free_;
     std::vector<std::unique_ptr<FileReader>> readers_ GUARDED_BY(readers_mutex_);

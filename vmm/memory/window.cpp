@@ -2,10 +2,13 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "base/assert.hpp"
+#include "base/planted.hpp"
+#include "shadow-mmu/fault/fault_handler.hpp"
 
 namespace penumbra::vmm {
 
@@ -22,7 +25,11 @@ Result<Window> Window::create(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange 
 }
 
 Window::Window(Window&& other) noexcept
-    : uffd_(std::exchange(other.uffd_, nullptr)), ram_(other.ram_), staging_(other.staging_), mode_(other.mode_) {}
+    : uffd_(std::exchange(other.uffd_, nullptr)),
+      ram_(other.ram_),
+      staging_(other.staging_),
+      mode_(other.mode_),
+      copies_(std::move(other.copies_)) {}
 
 Window::~Window() {
     if (uffd_ != nullptr) abandon();
@@ -58,19 +65,66 @@ std::size_t Window::take_out(HvpRange run, Hvp staging) {
     return moved.pages + 1 + take_out(HvpRange{rest.first() + 1, rest.pages() - 1}, staging + (moved.pages + 1));
 }
 
+class Window::CopyScope {
+public:
+    CopyScope(Copies& copies, HvpRange run) : copies_(copies), run_(run) {
+        const MutexLock lock(copies_.mutex);
+        copies_.runs.push_back(run_);
+    }
+    ~CopyScope() {
+        const MutexLock lock(copies_.mutex);
+        copies_.runs.erase(std::ranges::find(copies_.runs, run_));
+    }
+    CopyScope(const CopyScope&) = delete;
+    CopyScope& operator=(const CopyScope&) = delete;
+
+private:
+    Copies& copies_;
+    const HvpRange run_;
+};
+
 std::size_t Window::copy_out(HvpRange run, Hvp staging) {
+    const CopyScope scope(*copies_, run);
     if (uffd_->write_protect(run, WriteProtection::apply) != 0) {
-        (void)uffd_->write_protect(run, WriteProtection::remove);  // it may have come part of the way
+        lift(run);  // it may have come part of the way
         return 0;
     }
     const UffdProgress copied = uffd_->copy(staging, address_of(run.first()), run.pages());
+    if (planted(Plant::delay_before_install)) mmu::open_install_race();  // this race is as narrow
     if (copied.pages > 0) discard(HvpRange{run.first(), copied.pages});
-    if (copied.pages < run.pages()) {
-        const HvpRange rest{run.first() + copied.pages, run.pages() - copied.pages};
-        const int rc = uffd_->write_protect(rest, WriteProtection::remove);
-        PENUMBRA_ASSERT(rc == 0, "cannot lift a write protection");
-    }
+    if (copied.pages < run.pages()) lift(HvpRange{run.first() + copied.pages, run.pages() - copied.pages});
     return copied.pages;
+}
+
+void Window::lift(HvpRange run) {
+    const int rc = uffd_->write_protect(run, WriteProtection::remove);
+    // ENOENT: the window was abandoned, which let everybody go.
+    PENUMBRA_ASSERT(rc == 0 || rc == ENOENT, "cannot lift a write protection");
+}
+
+Result<> Window::protect(HvpRange run) {
+    PENUMBRA_ASSERT(ram_.contains(run), "protected pages outside the window");
+    const int rc = uffd_->write_protect(run, WriteProtection::apply);
+    if (rc == 0) return {};
+    errno = rc;
+    return fail_errno("write-protect", "guest memory");
+}
+
+void Window::unprotect(HvpRange run) {
+    PENUMBRA_ASSERT(ram_.contains(run), "unprotected pages outside the window");
+    // Held over the ioctl: a copy that begins later protects its pages later.
+    const MutexLock lock(copies_->mutex);
+    Hvp at = run.first();
+    while (at < run.end()) {
+        // Up to the next run that is being copied, and behind it.
+        HvpRange next{run.end(), 0};
+        for (const HvpRange& copied : copies_->runs) {
+            if (copied.end() > at && copied.first() < next.first()) next = copied;
+        }
+        if (next.first() > at) lift(HvpRange{at, next.first() - at});
+        if (next.empty()) return;
+        at = std::max(at, next.end());
+    }
 }
 
 void Window::discard(HvpRange run) {

@@ -1,10 +1,12 @@
-// Puts pages into guest memory and takes them out, through the one userfaultfd. EptTable is the only caller of the
-// port.
+// Puts pages into guest memory and takes them out, and protects them, through the one userfaultfd.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "base/counters.hpp"
+#include "base/mutex.hpp"
 #include "notifier-bridge/source/userfaultfd.hpp"
 #include "shadow-mmu/flush/window_port.hpp"
 #include "vmm/memory/staging_memory.hpp"
@@ -30,6 +32,8 @@ public:
     [[nodiscard]] std::size_t take_out(HvpRange run, Hvp staging) override;
     void drop(HvpRange run) override;
     void wake(HvpRange run) override { uffd_->wake(run); }
+    [[nodiscard]] Result<> protect(HvpRange run) override;
+    void unprotect(HvpRange run) override;
 
     /// Gives the memory back to the kernel's own fault handling and wakes every sleeper. Calls after it fail or do
     /// nothing.
@@ -38,16 +42,25 @@ public:
     [[nodiscard]] TakeOutMode mode() const { return mode_; }
 
 private:
+    /// Runs that are being copied out: what protects them until they are gone is no watch, and nobody may lift it.
+    struct Copies {
+        Mutex mutex{LockRank::leaf};
+        std::vector<HvpRange> runs GUARDED_BY(mutex);
+    };
+    class CopyScope;
+
     Window(bridge::Userfaultfd& uffd, HvpRange ram, HvpRange staging, TakeOutMode mode)
-        : uffd_(&uffd), ram_(ram), staging_(staging), mode_(mode) {}
+        : uffd_(&uffd), ram_(ram), staging_(staging), mode_(mode), copies_(std::make_unique<Copies>()) {}
 
     [[nodiscard]] std::size_t copy_out(HvpRange run, Hvp staging);
+    void lift(HvpRange run);
     static void discard(HvpRange run);
 
     bridge::Userfaultfd* uffd_;
     HvpRange ram_;
     HvpRange staging_;
     TakeOutMode mode_;
+    std::unique_ptr<Copies> copies_;
 };
 
 }  // namespace penumbra::vmm

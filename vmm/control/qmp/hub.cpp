@@ -133,6 +133,18 @@ QmpAnswer QmpHub::report() {
     return report;
 }
 
+QmpAnswer QmpHub::dirty_log(DirtyLogAction action) {
+    if (auto ended = check_not_ended()) return refused(std::move(*ended));
+    auto answer = machine_.dirty_log(action);
+    if (!answer) return refused({QmpErrorClass::generic, std::move(answer).error()});
+    if (action != DirtyLogAction::take) return json::object{};
+    json::array ranges;
+    for (const DirtyLogAnswer::Range& range : answer->ranges) {
+        ranges.push_back(json::object{{"address", range.address}, {"pages", range.pages}});
+    }
+    return json::object{{"pages", answer->pages}, {"ranges", std::move(ranges)}, {"more", answer->more}};
+}
+
 std::optional<QmpError> QmpHub::begin_pass(QmpSession& session, std::optional<json::value> id) {
     if (auto ended = check_not_ended()) return ended;
     if (pass_runs_) return QmpError{QmpErrorClass::generic, "An eviction pass is already running"};

@@ -38,6 +38,7 @@ public:
     [[nodiscard]] QmpAnswer quit();
     [[nodiscard]] QmpAnswer query_status() const;
     [[nodiscard]] QmpAnswer report();
+    [[nodiscard]] QmpAnswer dirty_log(DirtyLogAction action);
     /// Nothing when the pass has begun: `session` is answered when it is done.
     [[nodiscard]] std::optional<QmpError> begin_pass(QmpSession& session, std::optional<boost::json::value> id);
 

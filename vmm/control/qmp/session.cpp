@@ -17,6 +17,7 @@ struct Command {
 
 constexpr std::string_view capabilities_command = "qmp_capabilities";
 constexpr std::string_view pass_command = "x-penumbra-evict-pass";
+constexpr std::string_view log_command = "x-penumbra-dirty-log";
 
 QmpAnswer list_commands(QmpHub& hub);
 
@@ -36,7 +37,7 @@ constexpr std::array commands{
 QmpAnswer list_commands(QmpHub&) {
     json::array list;
     for (const Command& command : commands) list.push_back(json::object{{"name", command.name}});
-    for (const std::string_view name : {capabilities_command, pass_command})
+    for (const std::string_view name : {capabilities_command, pass_command, log_command})
         list.push_back(json::object{{"name", name}});
     return list;
 }
@@ -49,6 +50,22 @@ std::unexpected<QmpError> not_found(std::string text) {
 }
 std::unexpected<QmpError> unexpected_parameter(json::string_view name) {
     return refused("Parameter '" + std::string(name) + "' is unexpected");
+}
+
+/// The one argument of the dirty log.
+std::expected<DirtyLogAction, QmpError> read_action(const json::object& arguments) {
+    const json::value* action = nullptr;
+    for (const json::key_value_pair& argument : arguments) {
+        if (argument.key() != "action") return unexpected_parameter(argument.key());
+        action = &argument.value();
+    }
+    if (action == nullptr) return refused("Parameter 'action' is missing");
+    if (!action->is_string()) return refused("Invalid parameter type for 'action', expected: string");
+    const json::string& name = action->get_string();
+    if (name == "start") return DirtyLogAction::start;
+    if (name == "take") return DirtyLogAction::take;
+    if (name == "stop") return DirtyLogAction::stop;
+    return refused("Parameter 'action' is 'start', 'take' or 'stop'");
 }
 
 }  // namespace
@@ -72,6 +89,11 @@ std::optional<QmpAnswer> QmpSession::execute(const QmpRequest& request, const st
     if (!negotiated_) return not_found("Expecting capabilities negotiation with 'qmp_capabilities'");
     const auto* command = std::ranges::find(commands, request.command, &Command::name);
     const bool is_pass = request.command == pass_command;
+    if (request.command == log_command) {
+        const auto action = read_action(request.arguments);
+        if (!action) return std::unexpected{action.error()};
+        return hub_.dirty_log(*action);
+    }
     if (command == commands.end() && !is_pass) {
         return not_found("The command " + request.command + " has not been found");
     }

@@ -6,7 +6,7 @@ namespace penumbra::vmm {
 
 namespace {
 
-constexpr std::uint64_t last_register = static_cast<std::uint64_t>(abi::AccelRegister::head);
+constexpr std::uint64_t last_register = static_cast<std::uint64_t>(abi::AccelRegister::request_response);
 
 bool is_register(std::uint64_t offset, unsigned bytes) {
     return bytes == sizeof(std::uint64_t) && offset % sizeof(std::uint64_t) == 0 && offset <= last_register;
@@ -14,11 +14,13 @@ bool is_register(std::uint64_t offset, unsigned bytes) {
 
 }  // namespace
 
-Accelerator::Accelerator(mmu::DeviceTable& table, mmu::WindowSource& source, AcceleratorOptions options)
+Accelerator::Accelerator(mmu::DeviceTable& table, mmu::WindowSource& source, mmu::ShadowTable& processes,
+                         AcceleratorOptions options)
     : source_(source),
+      processes_(processes),
       control_(table.memslots()),
       requests_(table, source, options.page_request_workers, std::move(options.on_error)),
-      engine_(table, control_, requests_),
+      engine_(table, processes, control_, requests_),
       thread_("accel-engine", ThreadRole::device, [this] { engine_.run(); }) {}
 
 std::uint64_t Accelerator::read(std::uint64_t offset, unsigned bytes) {
@@ -42,6 +44,7 @@ void Accelerator::reset() {
     control_.begin_reset();
     requests_.interrupt();
     control_.wait_until_idle();
+    engine_.close_processes();
     requests_.discard();
     control_.finish_reset();
 }
@@ -50,11 +53,25 @@ void Accelerator::stop() {
     control_.stop();
     requests_.stop();
     thread_.join();
+    engine_.close_processes();
 }
 
 Accelerator::Stats Accelerator::stats() const {
-    return Stats{engine_.commands(),   engine_.bytes(),     requests_.posted(),
-                 source_.brought_in(), requests_.retries(), refused_.get()};
+    const mmu::ShadowStats& processes = processes_.stats();
+    return {.commands = engine_.commands(),
+            .bytes = engine_.bytes(),
+            .page_requests = requests_.posted(),
+            .page_requests_out = source_.brought_in(),
+            .page_retries = requests_.retries(),
+            .refused = refused_.get(),
+            .process_commands = engine_.process_commands(),
+            .process_faults = processes.faults.get(),
+            .guest_faults = processes.guest_faults.get(),
+            .guest_requests = engine_.guest_requests(),
+            .waits = processes.waits.get(),
+            .cooperative = processes.cooperative.get(),
+            .broken_watches = processes.broken.get(),
+            .broken_in_use = processes.broken_in_use.get()};
 }
 
 }  // namespace penumbra::vmm

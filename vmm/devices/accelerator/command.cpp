@@ -10,9 +10,16 @@ namespace {
 using abi::AccelOpcode;
 using abi::AccelResult;
 
+constexpr auto virtual_addresses = static_cast<std::uint32_t>(abi::AccelFlag::virtual_addresses);
+
+/// `bytes` is positive.
+bool wraps(std::uint64_t address, std::uint64_t bytes) {
+    return address > std::numeric_limits<std::uint64_t>::max() - (bytes - 1);
+}
+
 /// `bytes` is positive. Slots may lie side by side, so a range may cross from one into the next.
 bool in_ram(std::uint64_t gpa, std::uint64_t bytes, const mmu::Memslots& memslots) {
-    if (gpa > std::numeric_limits<std::uint64_t>::max() - (bytes - 1)) return false;
+    if (wraps(gpa, bytes)) return false;
     const Gfn last = frame_of(Gpa{gpa + (bytes - 1)});
     Gfn gfn = frame_of(Gpa{gpa});
     while (gfn <= last) {
@@ -25,6 +32,27 @@ bool in_ram(std::uint64_t gpa, std::uint64_t bytes, const mmu::Memslots& memslot
 
 bool overlap(std::uint64_t a, std::uint64_t b, std::uint64_t bytes) { return (a > b ? a - b : b - a) < bytes; }
 
+bool reads(AccelOpcode opcode) {
+    return opcode == AccelOpcode::copy || opcode == AccelOpcode::crc32c || opcode == AccelOpcode::invalidate;
+}
+bool writes(AccelOpcode opcode) { return opcode == AccelOpcode::copy || opcode == AccelOpcode::fill; }
+
+/// What no address space matters to.
+bool is_sound(const abi::AccelCommand& command) {
+    const auto opcode = static_cast<AccelOpcode>(command.opcode);
+    if (!reads(opcode) && !writes(opcode)) return false;
+    if (command.bytes > max_command_bytes) return false;
+    if (command.bytes == 0 && opcode != AccelOpcode::invalidate) return false;
+    return opcode != AccelOpcode::copy || !overlap(command.source, command.target, command.bytes);
+}
+
+template <class Address>
+CommandOf<Address> typed(const abi::AccelCommand& command) {
+    const auto opcode = static_cast<AccelOpcode>(command.opcode);
+    return {opcode, Address{reads(opcode) ? command.source : 0}, Address{writes(opcode) ? command.target : 0},
+            command.bytes, reads(opcode) ? 0 : command.source};
+}
+
 }  // namespace
 
 std::optional<Ring> checked_ring(std::uint64_t gpa, std::uint64_t entries, const mmu::Memslots& memslots) {
@@ -35,20 +63,25 @@ std::optional<Ring> checked_ring(std::uint64_t gpa, std::uint64_t entries, const
     return Ring{Gpa{gpa}, entries};
 }
 
-std::expected<Command, AccelResult> checked_command(const abi::AccelCommand& command, const mmu::Memslots& memslots) {
+bool is_ram_page(std::uint64_t gpa, const mmu::Memslots& memslots) {
+    return is_page_aligned(Gpa{gpa}) && in_ram(gpa, page_bytes, memslots);
+}
+
+std::expected<CheckedCommand, AccelResult> checked_command(const abi::AccelCommand& command,
+                                                           const mmu::Memslots& memslots) {
     const auto opcode = static_cast<AccelOpcode>(command.opcode);
+    if ((command.flags & ~virtual_addresses) != 0) return std::unexpected{AccelResult::bad_command};
     if (opcode == AccelOpcode::nop) return Command{};
-    const bool reads = opcode == AccelOpcode::copy || opcode == AccelOpcode::crc32c;
-    const bool writes = opcode == AccelOpcode::copy || opcode == AccelOpcode::fill;
-    if (!reads && !writes) return std::unexpected{AccelResult::bad_command};
-    if (command.bytes == 0 || command.bytes > max_command_bytes) return std::unexpected{AccelResult::bad_command};
-    if (reads && !in_ram(command.source, command.bytes, memslots)) return std::unexpected{AccelResult::bad_address};
-    if (writes && !in_ram(command.target, command.bytes, memslots)) return std::unexpected{AccelResult::bad_address};
-    if (reads && writes && overlap(command.source, command.target, command.bytes)) {
-        return std::unexpected{AccelResult::bad_command};
-    }
-    return Command{opcode, Gpa{reads ? command.source : 0}, Gpa{writes ? command.target : 0}, command.bytes,
-                   reads ? 0 : command.source};
+    if (!is_sound(command)) return std::unexpected{AccelResult::bad_command};
+    const bool of_process = (command.flags & virtual_addresses) != 0 || opcode == AccelOpcode::invalidate;
+    const auto is_good = [&](std::uint64_t address) {
+        if (of_process) return command.bytes == 0 || !wraps(address, command.bytes);
+        return in_ram(address, command.bytes, memslots);
+    };
+    if (reads(opcode) && !is_good(command.source)) return std::unexpected{AccelResult::bad_address};
+    if (writes(opcode) && !is_good(command.target)) return std::unexpected{AccelResult::bad_address};
+    if (of_process) return ProcessCommand{typed<Gva>(command), command.pasid};
+    return typed<Gpa>(command);
 }
 
 }  // namespace penumbra::vmm

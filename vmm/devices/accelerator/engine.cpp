@@ -1,13 +1,12 @@
 #include "vmm/devices/accelerator/engine.hpp"
 
-#include <algorithm>
-#include <array>
 #include <atomic>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 
-#include "vmm/devices/accelerator/crc32c.hpp"
+#include "shadow-mmu/guest_walk/guest_rights.hpp"
+#include "vmm/devices/accelerator/jobs.hpp"
+#include "vmm/devices/accelerator/read_ahead.hpp"
 
 namespace penumbra::vmm {
 
@@ -18,157 +17,137 @@ using mmu::FaultAccess;
 
 namespace {
 
-std::uint64_t left_in_page(Gpa at) { return page_bytes - page_offset(at); }
-
-/// As bytes lie in memory from byte `phase` of the pattern on.
-std::uint64_t turned(std::uint64_t pattern, std::uint64_t phase) {
-    return std::rotr(pattern, static_cast<int>(phase % 8 * 8));
+/// Runs the opcodes that work on memory.
+template <class Address, class Pages, class Approach>
+EngineStep work(const CommandOf<Address>& command, Pages& pages, Approach approach, std::uint64_t& value) {
+    Job job(command, pages, approach);
+    switch (command.opcode) {
+        case AccelOpcode::nop:
+        case AccelOpcode::invalidate:
+            break;
+        case AccelOpcode::copy:
+            return job.copy();
+        case AccelOpcode::fill:
+            return job.fill();
+        case AccelOpcode::crc32c: {
+            std::uint32_t sum = 0;
+            const EngineStep step = job.sum(sum);
+            if (step == EngineStep::done) value = sum;
+            return step;
+        }
+    }
+    return EngineStep::done;
 }
 
-void fill_bytes(std::byte* at, std::uint64_t bytes, std::uint64_t pattern) {
-    for (; bytes >= sizeof(pattern); bytes -= sizeof(pattern), at += sizeof(pattern)) {
-        std::memcpy(at, &pattern, sizeof(pattern));
-    }
-    std::memcpy(at, &pattern, bytes);
+bool is_canonical(Gva first, std::uint64_t bytes, Level top) {
+    // Ranges are much shorter than what lies between the halves.
+    return bytes == 0 || (mmu::is_canonical(first, top) && mmu::is_canonical(first + (bytes - 1), top));
+}
+
+mmu::GvpRange pages_of(const CommandOf<Gva>& command) {
+    if (command.bytes == 0) return mmu::whole_context;
+    const mmu::Gvp first = frame_of(command.source);
+    return {first, frame_of(command.source + (command.bytes - 1)) - first + 1};
 }
 
 }  // namespace
 
 void Engine::run() {
-    while (const std::optional<RingControl::Ticket> ticket = control_.next()) {
-        if (serve(*ticket) != Step::done) continue;
+    while (const std::optional<Ticket> ticket = control_.next()) {
+        if (serve(*ticket) != EngineStep::done) continue;
         control_.complete(*ticket);
     }
 }
 
-Engine::Step Engine::serve(const RingControl::Ticket& ticket) {
+EngineStep Engine::serve(const Ticket& ticket) {
     const Gpa slot = ticket.ring.slot(ticket.number);
     AccelCommand raw{};
     // Copied once: the guest may change the slot at any time, what is checked must be what is used.
-    const Step fetched = visit(frame_of(slot), FaultAccess::read, [&](const std::byte* page) {
-        std::memcpy(&raw, page + page_offset(slot), sizeof(raw));
-    });
-    if (fetched != Step::done) return fetched;
-    const std::optional<Answer> answer = execute(raw);
-    if (!answer) return Step::abandoned;
-    const Step written = visit(frame_of(slot), FaultAccess::write, [&](std::byte* page) {
-        auto* command = reinterpret_cast<AccelCommand*>(page + page_offset(slot));
+    const EngineStep fetched =
+        physical_.visit(slot, FaultAccess::read, [&](const std::byte* at) { std::memcpy(&raw, at, sizeof(raw)); });
+    if (fetched != EngineStep::done) return fetched;
+    const std::optional<Answer> answer = execute(raw, ticket);
+    if (!answer) return EngineStep::abandoned;
+    const EngineStep written = physical_.visit(slot, FaultAccess::write, [&](std::byte* at) {
+        auto* command = reinterpret_cast<AccelCommand*>(at);
         std::atomic_ref(command->value).store(answer->value, std::memory_order_relaxed);
         std::atomic_ref(command->result).store(static_cast<std::uint32_t>(answer->result), std::memory_order_release);
     });
-    if (written == Step::done) commands_.add();
+    if (written == EngineStep::done) commands_.add();
     return written;
 }
 
-std::optional<Engine::Answer> Engine::execute(const AccelCommand& raw) {
+std::optional<Engine::Answer> Engine::execute(const AccelCommand& raw, const Ticket& ticket) {
     const auto checked = checked_command(raw, table_.memslots());
     if (!checked) return Answer{checked.error(), 0};
-    const Command& command = *checked;
+    if (const auto* command = std::get_if<Command>(&*checked)) return execute(*command);
+    return execute(std::get<ProcessCommand>(*checked), ticket);
+}
+
+std::optional<Engine::Answer> Engine::execute(const Command& command) {
     ReadAhead ahead(table_, requests_, command);
-    std::uint32_t value = 0;
-    Step step = Step::done;
-    switch (command.opcode) {
-        case AccelOpcode::nop:
-            break;
-        case AccelOpcode::copy:
-            step = copy(command, ahead);
-            break;
-        case AccelOpcode::fill:
-            step = fill(command, ahead);
-            break;
-        case AccelOpcode::crc32c:
-            step = sum(command, ahead, value);
+    Answer answer;
+    switch (work(command, physical_, [&](std::uint64_t done) { ahead.move_to(done); }, answer.value)) {
+        case EngineStep::done:
+            bytes_.add(command.bytes);
+            return answer;
+        case EngineStep::bad_address:
+        case EngineStep::page_fault:
+            return Answer{AccelResult::bad_address, 0};
+        case EngineStep::abandoned:
             break;
     }
-    if (step == Step::abandoned) return std::nullopt;
-    if (step == Step::bad_address) return Answer{AccelResult::bad_address, 0};
-    bytes_.add(command.bytes);
-    return Answer{AccelResult::done, value};
+    return std::nullopt;
 }
 
-Engine::Step Engine::copy(const Command& command, ReadAhead& ahead) {
-    for (std::uint64_t done = 0; done < command.bytes;) {
-        ahead.move_to(done);
-        const Gpa from = command.source + done;
-        const Gpa to = command.target + done;
-        const std::uint64_t piece = std::min({command.bytes - done, left_in_page(from), left_in_page(to)});
-        const Step step = visit_two(frame_of(from), frame_of(to), [&](const std::byte* source, std::byte* target) {
-            std::memcpy(target + page_offset(to), source + page_offset(from), piece);
-        });
-        if (step != Step::done) return step;
-        done += piece;
-    }
-    return Step::done;
+std::optional<std::expected<ProcessSpaces::Process, AccelResult>> Engine::enter(std::uint32_t pasid,
+                                                                                const Ticket& ticket) {
+    if (!ticket.pasid_table || pasid >= abi::pasid_entries) return std::unexpected{AccelResult::bad_pasid};
+    abi::PasidEntry entry{};
+    const Gpa at = *ticket.pasid_table + pasid * sizeof(entry);
+    const EngineStep read = physical_.visit(at, FaultAccess::read, [&](std::byte* from) {
+        auto& of_guest = *reinterpret_cast<abi::PasidEntry*>(from);
+        // The guest may switch roots meanwhile.
+        entry.root = std::atomic_ref(of_guest.root).load(std::memory_order_acquire);
+        entry.zero = std::atomic_ref(of_guest.zero).load(std::memory_order_relaxed);
+    });
+    if (read == EngineStep::abandoned) return std::nullopt;
+    return spaces_.enter(pasid, entry);
 }
 
-Engine::Step Engine::fill(const Command& command, ReadAhead& ahead) {
-    for (std::uint64_t done = 0; done < command.bytes;) {
-        ahead.move_to(done);
-        const Gpa to = command.target + done;
-        const std::uint64_t piece = std::min(command.bytes - done, left_in_page(to));
-        const Step step = visit(frame_of(to), FaultAccess::write, [&](std::byte* page) {
-            fill_bytes(page + page_offset(to), piece, turned(command.pattern, done));
-        });
-        if (step != Step::done) return step;
-        done += piece;
-    }
-    return Step::done;
+std::optional<Engine::Answer> Engine::execute(const ProcessCommand& command, const Ticket& ticket) {
+    process_commands_.add();
+    const auto process = enter(command.pasid, ticket);
+    if (!process) return std::nullopt;
+    if (!*process) return Answer{process->error(), 0};
+    ProcessPages pages(processes_, physical_, control_, {(*process)->context, command.pasid, ticket.request_queue},
+                       process_counters_);
+    return execute(command.command, **process, pages);
 }
 
-Engine::Step Engine::sum(const Command& command, ReadAhead& ahead, std::uint32_t& sum) {
-    std::uint32_t state = crc32c_start;
-    for (std::uint64_t done = 0; done < command.bytes;) {
-        ahead.move_to(done);
-        const Gpa from = command.source + done;
-        const std::uint64_t piece = std::min(command.bytes - done, left_in_page(from));
-        const Step step = visit(frame_of(from), FaultAccess::read, [&](const std::byte* page) {
-            state = crc32c_extend(state, {page + page_offset(from), piece});
-        });
-        if (step != Step::done) return step;
-        done += piece;
+std::optional<Engine::Answer> Engine::execute(const CommandOf<Gva>& command, const ProcessSpaces::Process& process,
+                                              ProcessPages& pages) {
+    if (!is_canonical(command.source, command.bytes, process.top) ||
+        !is_canonical(command.target, command.bytes, process.top)) {
+        return Answer{AccelResult::bad_address, 0};
     }
-    sum = crc32c_finish(state);
-    return Step::done;
-}
-
-template <class Fn>
-Engine::Step Engine::visit(Gfn gfn, FaultAccess access, Fn&& fn) {
-    for (;;) {
-        if (control_.check() == RingControl::Go::abandon) return Step::abandoned;
-        if (const auto held = table_.access(gfn)) {
-            fn(pointer_to(held->page));
-            return Step::done;
-        }
-        if (const Step step = bring_in({gfn, access}); step != Step::done) return step;
+    if (command.opcode == AccelOpcode::invalidate) {
+        processes_.invalidate(process.context, pages_of(command));
+        return Answer{};
     }
-}
-
-template <class Fn>
-Engine::Step Engine::visit_two(Gfn from, Gfn to, Fn&& fn) {
-    for (;;) {
-        if (control_.check() == RingControl::Go::abandon) return Step::abandoned;
-        PageRequest missing{from, FaultAccess::read};
-        // The first page is let go before the second is asked for: holding it would hold up its invalidation meanwhile.
-        if (const auto source = table_.access(from)) {
-            if (const auto target = table_.access(to)) {
-                fn(pointer_to(source->page), pointer_to(target->page));
-                return Step::done;
-            }
-            missing = {to, FaultAccess::write};
-        }
-        if (const Step step = bring_in(missing); step != Step::done) return step;
+    Answer answer;
+    switch (work(command, pages, [](std::uint64_t) {}, answer.value)) {
+        case EngineStep::done:
+            bytes_.add(command.bytes);
+            return answer;
+        case EngineStep::bad_address:
+            return Answer{AccelResult::bad_address, 0};
+        case EngineStep::page_fault:
+            return Answer{AccelResult::page_fault, pages.fault_address().value()};
+        case EngineStep::abandoned:
+            break;
     }
-}
-
-Engine::Step Engine::bring_in(PageRequest request) {
-    control_.leave();
-    const PageAnswer answer = requests_.fetch(request);
-    if (answer == PageAnswer::denied) {
-        control_.halt();
-        return Step::abandoned;
-    }
-    if (control_.enter() == RingControl::Go::abandon) return Step::abandoned;
-    return answer == PageAnswer::not_ram ? Step::bad_address : Step::done;
+    return std::nullopt;
 }
 
 }  // namespace penumbra::vmm

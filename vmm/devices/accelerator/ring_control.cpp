@@ -25,6 +25,12 @@ std::uint64_t RingControl::read(AccelRegister at) {
                    (ring_error_ ? static_cast<std::uint64_t>(AccelStatus::ring_error) : 0);
         case AccelRegister::head:
             return head_;
+        case AccelRegister::pasid_table_gpa:
+            return pasid_table_gpa_;
+        case AccelRegister::request_queue_gpa:
+            return request_queue_gpa_;
+        case AccelRegister::request_response:
+            return newest_request_;
     }
     return ~std::uint64_t{0};
 }
@@ -41,11 +47,31 @@ RingControl::Written RingControl::write(AccelRegister at, std::uint64_t value) {
             return write_control(value);
         case AccelRegister::doorbell:
             return ring_doorbell(value);
+        case AccelRegister::pasid_table_gpa:
+            return write_page(pasid_table_gpa_, value);
+        case AccelRegister::request_queue_gpa:
+            return write_page(request_queue_gpa_, value);
+        case AccelRegister::request_response:
+            return write_response(value);
         case AccelRegister::status:
         case AccelRegister::head:
             return Written::refused;
     }
     return Written::refused;
+}
+
+RingControl::Written RingControl::write_page(std::uint64_t& page, std::uint64_t value) {
+    if (enabled_ || (value != 0 && !is_ram_page(value, memslots_))) return Written::refused;
+    page = value;
+    return Written::yes;
+}
+
+RingControl::Written RingControl::write_response(std::uint64_t value) {
+    if (!request_open_ || value >> 1 != newest_request_) return Written::refused;
+    request_open_ = false;
+    response_ = (value & 1) == 0 ? Response::served : Response::failed;
+    wanted_.notify_all();
+    return Written::yes;
 }
 
 RingControl::Written RingControl::write_control(std::uint64_t value) {
@@ -117,9 +143,11 @@ void RingControl::wait_until_idle() {
 
 void RingControl::finish_reset() {
     const MutexLock lock(mutex_);
-    ring_gpa_ = ring_entries_ = head_ = tail_ = 0;
+    ring_gpa_ = ring_entries_ = pasid_table_gpa_ = request_queue_gpa_ = head_ = tail_ = 0;
     ring_ = Ring{};
     ++session_;
+    newest_request_ = 0;
+    request_open_ = false;
     enabled_ = ring_error_ = resetting_ = false;
     refresh_interrupt();
 }
@@ -130,59 +158,6 @@ void RingControl::stop() {
     enabled_ = false;
     refresh_interrupt();
     wanted_.notify_all();
-}
-
-// ---- the engine ----
-
-std::optional<RingControl::Ticket> RingControl::next() {
-    const MutexLock lock(mutex_);
-    idle_ = true;
-    leave_locked();
-    while (!stopping_ && (paused_ || resetting_ || !enabled_ || head_ == tail_)) wanted_.wait(mutex_);
-    if (stopping_) return std::nullopt;
-    idle_ = false;
-    inside_ = true;
-    return Ticket{ring_, head_, session_};
-}
-
-void RingControl::leave() {
-    const MutexLock lock(mutex_);
-    leave_locked();
-}
-
-void RingControl::leave_locked() {
-    inside_ = false;
-    if (paused_ || resetting_) settled_.notify_all();
-}
-
-RingControl::Go RingControl::enter() {
-    const MutexLock lock(mutex_);
-    return enter_locked();
-}
-
-RingControl::Go RingControl::enter_locked() {
-    while (paused_ && !resetting_ && !stopping_) wanted_.wait(mutex_);
-    if (resetting_ || stopping_) return Go::abandon;
-    inside_ = true;
-    return Go::on;
-}
-
-RingControl::Go RingControl::step_aside() {
-    const MutexLock lock(mutex_);
-    leave_locked();
-    return enter_locked();
-}
-
-void RingControl::complete(const Ticket& ticket) {
-    const MutexLock lock(mutex_);
-    if (ticket.session == session_) ++head_;
-}
-
-void RingControl::halt() {
-    const MutexLock lock(mutex_);
-    stopping_ = true;
-    enabled_ = false;
-    refresh_interrupt();
 }
 
 }  // namespace penumbra::vmm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 
@@ -40,6 +41,8 @@ public:
     /// The next command to execute, by its number in a ring. A ring that was disabled keeps its number to the end.
     struct Ticket {
         Ring ring;
+        std::optional<Gpa> pasid_table;  ///< pages of RAM
+        std::optional<Gpa> request_queue;
         std::uint64_t number = 0;
         std::uint64_t session = 0;
     };
@@ -52,6 +55,13 @@ public:
     void leave() EXCLUDES(mutex_);
     /// Waits while paused. After `abandon` the engine is outside and drops the command.
     [[nodiscard]] Go enter() EXCLUDES(mutex_);
+    /// Leaves, and enters again at that time.
+    [[nodiscard]] Go wait_until(std::chrono::steady_clock::time_point time) EXCLUDES(mutex_);
+    /// Number of the next request to the guest; the guest may answer from now on.
+    [[nodiscard]] std::uint64_t open_request() EXCLUDES(mutex_);
+    enum class Response : std::uint8_t { served, failed, abandoned };
+    /// Leaves, and enters again when the guest has answered the newest request.
+    [[nodiscard]] Response wait_for_response() EXCLUDES(mutex_);
     /// Moves the head, if the ring is still the one that the command came from.
     void complete(const Ticket& ticket) EXCLUDES(mutex_);
     /// No page will ever be had again: the engine ends.
@@ -61,7 +71,10 @@ private:
     [[nodiscard]] Go step_aside() EXCLUDES(mutex_);
     [[nodiscard]] Go enter_locked() REQUIRES(mutex_);
     void leave_locked() REQUIRES(mutex_);
+    [[nodiscard]] bool is_dropping() const REQUIRES(mutex_) { return resetting_ || stopping_; }
+    [[nodiscard]] Written write_page(std::uint64_t& page, std::uint64_t value) REQUIRES(mutex_);
     [[nodiscard]] Written write_control(std::uint64_t value) REQUIRES(mutex_);
+    [[nodiscard]] Written write_response(std::uint64_t value) REQUIRES(mutex_);
     [[nodiscard]] Written ring_doorbell(std::uint64_t tail) REQUIRES(mutex_);
     void fail_ring() REQUIRES(mutex_);
     void refresh_interrupt() REQUIRES(mutex_) {
@@ -70,18 +83,24 @@ private:
 
     const mmu::Memslots& memslots_;
     Mutex mutex_{LockRank::accelerator};
-    CondVar wanted_;   // for the engine: work, resume, reset, stop
+    CondVar wanted_;   // for the engine: work, a response, resume, reset, stop
     CondVar settled_;  // for the owner: the engine left, or went idle
     std::atomic<bool> interrupt_{false};
 
     std::uint64_t ring_gpa_ GUARDED_BY(mutex_) = 0;
     std::uint64_t ring_entries_ GUARDED_BY(mutex_) = 0;
+    std::uint64_t pasid_table_gpa_ GUARDED_BY(mutex_) = 0;  // a page of RAM, or 0
+    std::uint64_t request_queue_gpa_ GUARDED_BY(mutex_) = 0;
     Ring ring_ GUARDED_BY(mutex_);
     std::uint64_t head_ GUARDED_BY(mutex_) = 0;
     std::uint64_t tail_ GUARDED_BY(mutex_) = 0;
     std::uint64_t session_ GUARDED_BY(mutex_) = 0;  // grows with every enable
     bool enabled_ GUARDED_BY(mutex_) = false;
     bool ring_error_ GUARDED_BY(mutex_) = false;
+
+    std::uint64_t newest_request_ GUARDED_BY(mutex_) = 0;
+    bool request_open_ GUARDED_BY(mutex_) = false;  // the guest has not answered it
+    Response response_ GUARDED_BY(mutex_) = Response::failed;
 
     bool paused_ GUARDED_BY(mutex_) = false;
     bool resetting_ GUARDED_BY(mutex_) = false;
