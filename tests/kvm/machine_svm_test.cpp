@@ -96,23 +96,13 @@ TEST_P(MachineSvmFlaws, AreNoticed) {
 }
 
 using mmu::ShadowBug;
-INSTANTIATE_TEST_SUITE_P(
-    Protocol, MachineSvmFlaws,
-    testing::Values(Flaw{"WriteUntold", SvmMode::watch, Plant::skip_guest_write},
-                    Flaw{"SkipFlush", SvmMode::watch, ShadowBug::skip_flush},
-                    Flaw{"UnwatchBeforeZap", SvmMode::watch, ShadowBug::unwatch_before_zap},
-                    Flaw{"SkipDrain", SvmMode::watch, ShadowBug::skip_drain},
-                    Flaw{"MissedChildSync", SvmMode::watch, ShadowBug::missed_child_sync},
-                    Flaw{"SkipRevalidation", SvmMode::watch, ShadowBug::skip_revalidation},
-                    Flaw{"DroppedParentLink", SvmMode::watch, ShadowBug::dropped_parent_link},
-                    Flaw{"WatchSurvivesEviction", SvmMode::watch, ShadowBug::watch_survives_eviction},
-                    Flaw{"UnsyncAnnouncementOverlooked", SvmMode::unsync, ShadowBug::invalidate_misses_unsync},
-                    Flaw{"UnsyncStaleLink", SvmMode::unsync, ShadowBug::stale_unsync_link},
-                    Flaw{"AnnouncementOverlooked", SvmMode::cooperative, ShadowBug::invalidate_misses_unsync},
-                    Flaw{"AnnouncementUncounted", SvmMode::cooperative, ShadowBug::announcement_uncounted},
-                    Flaw{"StaleRootReuse", SvmMode::cooperative, ShadowBug::stale_root_reuse},
-                    Flaw{"CooperativeSkipFlush", SvmMode::cooperative, ShadowBug::skip_flush}),
-    [](const auto& flaw) { return std::string(flaw.param.name); });
+INSTANTIATE_TEST_SUITE_P(Protocol, MachineSvmFlaws,
+                         testing::Values(Flaw{"WriteUntold", SvmMode::watch, Plant::skip_guest_write},
+                                         Flaw{"SkipFlush", SvmMode::watch, ShadowBug::skip_flush},
+                                         Flaw{"AnnouncementOverlooked", SvmMode::cooperative,
+                                              ShadowBug::invalidate_misses_unsync},
+                                         Flaw{"CooperativeSkipFlush", SvmMode::cooperative, ShadowBug::skip_flush}),
+                         [](const auto& flaw) { return std::string(flaw.param.name); });
 
 #endif
 
