@@ -34,7 +34,8 @@ public:
     bool step() {
         requests_.poll();
         if (svm_load(world_.dead) != 0) return finish();
-        if (world_.counts.changes() >= shared_.boot().svm_changes || wants_to_finish()) return finish();
+        const bool seen_enough = svm_load(world_.mismatches) >= SvmShared<Platform>::complaint_limit;
+        if (seen_enough || world_.counts.changes() >= shared_.boot().svm_changes || wants_to_finish()) return finish();
         if (may_go_on()) change();
         if (changes_.open() != 0 && changes_.open() >= batch_) announce();
         shared_.platform().relax();
@@ -99,8 +100,6 @@ private:
         at.level = static_cast<std::uint32_t>(2 + random_.below(at.form().border_level - 1));
         // Both roots have an entry of their own for tables that they share.
         if (at.level == at.form().border_level && svm_shared(at.process, at.half())) return;
-        // Watched all the same in unsync mode: it needs no announcement, and must not wait for that of others.
-        if (changes_.is_open(at.process) && !changes_.announces_all()) close();
         if (changes_.possible_rewrite(at)) changes_.rewrite(at);
     }
     void drop(SvmPlace at) {

@@ -35,7 +35,7 @@ public:
         world_.spare[spare] = world_.spare[--world_.spares];
         const Stored stored = store(at, world_.counts.remaps, [&] { return tables_.leaf_value(old); });
         retirement_.add({old, at.process, at.page, stored.left(), true});
-        conclude(at, stored, announces_leaves(), 1);
+        conclude(at, stored, announces(), 1);
     }
 
     /// Takes rights from the entry, or gives all of them back.
@@ -50,7 +50,7 @@ public:
         const Stored stored = store(at, world_.counts.permissions, [&] { return old; });
         // What was not permitted is in no TLB: that it is now needs no announcement.
         const bool gives = rights == svm_all_rights;
-        conclude(at, stored, !gives && (at.level == 1 ? announces_leaves() : announces_all()), 0);
+        conclude(at, stored, !gives && announces(), 0);
     }
     /// Gives the rights of an entry back that lies in a leaf table out of use.
     void restore_unused(const SvmPlace& at, std::uint32_t which) {
@@ -78,7 +78,7 @@ public:
             retirement_.add({slot, at.process, at.first() + i, stored.left(), false});
             slot = {slot.page, slot.rights, svm_never, svm_never, 0};
         }
-        conclude(at, stored, announces_all(), svm_half_pages);
+        conclude(at, stored, announces(), svm_half_pages);
         chain.swapping = is_open(at.process) ? 1 : 0;
     }
     /// Whether the tables that are not in use are the guest's.
@@ -137,8 +137,8 @@ public:
         open_ = 0;
     }
     [[nodiscard]] bool has_room() const { return retirement_.has_room(); }
-    [[nodiscard]] bool announces_all() { return shared_.mode() == abi::SvmMode::cooperative; }
-    [[nodiscard]] bool announces_leaves() { return shared_.mode() != abi::SvmMode::watch; }
+    /// Where the device may stop watching, of any table and at any time (PasidFlag::announces).
+    [[nodiscard]] bool announces() { return shared_.mode() != abi::SvmMode::watch; }
 
     /// Looks at every data page that a table names or may have named.
     void check_all() {

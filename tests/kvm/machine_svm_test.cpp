@@ -51,7 +51,9 @@ TEST_P(MachineSvm, IsRightWhileTablesChangeUnderTheDevice) {
     EXPECT_GE(report.guest.svm.commands, changes / 8) << "the device gets on";
     EXPECT_EQ(report.guest.svm.announcements != 0, GetParam() != SvmMode::watch);
     EXPECT_EQ(report.accelerator.processes.broken_watches != 0, GetParam() != SvmMode::cooperative);
-    EXPECT_EQ(report.accelerator.processes.cooperative, 0U) << "none was asked to become it";
+    if (GetParam() != SvmMode::unsync) {
+        EXPECT_EQ(report.accelerator.processes.cooperative, 0U) << "no other may become it";
+    }
     EXPECT_GT(report.accelerator.page_requests_out, 0U) << "the device found pages swapped out";
     EXPECT_EQ(report.memory.pinned_bytes, 0U);
     EXPECT_LE(report.memory.peak_charged_bytes, report.memory.budget_bytes + report.memory.budget_bytes / 20);
@@ -86,23 +88,37 @@ TEST_P(MachineSvmFlaws, AreNoticed) {
     std::optional<mmu::PlantedShadowBug> bug;
     if (const auto* which = std::get_if<Plant>(&GetParam().bug)) plant.emplace(*which);
     if (const auto* which = std::get_if<mmu::ShadowBug>(&GetParam().bug)) bug.emplace(*which);
-    RunOptions options = svm(GetParam().mode, 4000 / std::min(slowness(), 4U));
+    RunOptions options = svm(GetParam().mode, 3000);
+    options.memory_bytes = 24 * mib;
     options.stale_faults = StaleFaults::count;
-    TestMachine machine(options);
-    ASSERT_TRUE(machine.wait_for(MachineState::ended)) << text_of(machine);
-    EXPECT_EQ(machine->status().exit_status, std::uint64_t{1}) << text_of(machine);
-    EXPECT_GT(machine.report().guest.mismatches, 0U);
-    EXPECT_NE(text_of(machine).find(", expected 0x"), std::string::npos) << "it says what was wrong";
+    // Some flaws leave a door open for microseconds only, and a short run may miss it.
+    constexpr std::uint64_t most_runs = 20;
+    for (options.seed = 1; options.seed <= most_runs; ++options.seed) {
+        options.swap = machine_options(options.image).swap;
+        TestMachine machine(options);
+        ASSERT_TRUE(machine.wait_for(MachineState::ended)) << text_of(machine);
+        if (machine->status().exit_status == std::uint64_t{0}) continue;
+        EXPECT_EQ(machine->status().exit_status, std::uint64_t{1}) << text_of(machine);
+        EXPECT_GT(machine.report().guest.mismatches, 0U);
+        EXPECT_NE(text_of(machine).find(", expected 0x"), std::string::npos) << "it says what was wrong";
+        return;
+    }
+    FAIL() << "nothing was noticed in " << most_runs << " runs";
 }
 
 using mmu::ShadowBug;
-INSTANTIATE_TEST_SUITE_P(Protocol, MachineSvmFlaws,
-                         testing::Values(Flaw{"WriteUntold", SvmMode::watch, Plant::skip_guest_write},
-                                         Flaw{"SkipFlush", SvmMode::watch, ShadowBug::skip_flush},
-                                         Flaw{"AnnouncementOverlooked", SvmMode::cooperative,
-                                              ShadowBug::invalidate_misses_unsync},
-                                         Flaw{"CooperativeSkipFlush", SvmMode::cooperative, ShadowBug::skip_flush}),
-                         [](const auto& flaw) { return std::string(flaw.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Protocol, MachineSvmFlaws,
+    testing::Values(Flaw{"WriteUntold", SvmMode::watch, Plant::skip_guest_write},
+                    Flaw{"SkipFlush", SvmMode::watch, ShadowBug::skip_flush},
+                    Flaw{"UnwatchBeforeZap", SvmMode::watch, ShadowBug::unwatch_before_zap},
+                    Flaw{"SkipDrain", SvmMode::watch, ShadowBug::skip_drain},
+                    Flaw{"MissedChildSync", SvmMode::watch, ShadowBug::missed_child_sync},
+                    Flaw{"UnsyncAnnouncementOverlooked", SvmMode::unsync, ShadowBug::invalidate_misses_unsync},
+                    Flaw{"AnnouncementOverlooked", SvmMode::cooperative, ShadowBug::invalidate_misses_unsync},
+                    Flaw{"StaleRootReuse", SvmMode::cooperative, ShadowBug::stale_root_reuse},
+                    Flaw{"CooperativeSkipFlush", SvmMode::cooperative, ShadowBug::skip_flush}),
+    [](const auto& flaw) { return std::string(flaw.param.name); });
 
 #endif
 

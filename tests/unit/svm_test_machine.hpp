@@ -43,7 +43,7 @@ public:
         boot.svm_mode = static_cast<std::uint64_t>(mode);
         boot.svm_changes = 2000;
         // Without announcements nothing may be kept.
-        caches_ = mode == abi::SvmMode::cooperative || keeps_;
+        caches_ = mode != abi::SvmMode::watch || keeps_;
     }
 
     abi::BootInfo boot{};
