@@ -119,7 +119,8 @@ private:
         const SvmCommand& command = world_.command(number);
         SvmPlace at{static_cast<std::uint32_t>(random_.below(svm_processes)), 0,
                     static_cast<std::uint32_t>(random_.below(svm_pages)), 1};
-        if (number < svm_load(world_.submitted) && command.works() && random_.below(4) != 0) {
+        const bool at_work = number < svm_load(world_.submitted) && command.works() && !command.is_ballast();
+        if (at_work && random_.below(4) != 0) {
             at.process = command.process;
             at.page = command.first + static_cast<std::uint32_t>(random_.below(command.pages));
         }

@@ -192,6 +192,7 @@ private:
                              world_.command(before).covers(at.process, at.first(), at.pages());
         tables_.store(entry, tables_.value(at));
         const std::uint64_t after = ring_.in_hand();
+        if (active) note_over(at, before, after);
         count(kind);
         if (covered && after == before) count(world_.counts.in_use);
         return {before, after, active};
@@ -205,6 +206,12 @@ private:
         }
     }
     /// `retired` pages went, the last of those that wait.
+    void note_over(const SvmPlace& at, std::uint64_t before, std::uint64_t after) {
+        for (std::uint32_t page = at.first(); page < at.first() + at.pages(); ++page) {
+            SvmVersion& made = world_.processes[at.process].log[page].newest();
+            if (made.first_new == before) made.over = after;
+        }
+    }
     void conclude(const SvmPlace& at, const Stored& stored, bool announce, std::uint32_t retired) {
         const std::uint32_t own = world_.retirees - retired;
         if (!stored.active) {

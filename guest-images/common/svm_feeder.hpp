@@ -17,7 +17,7 @@ public:
           world_(shared.world()),
           ring_(ring),
           random_(seed),
-          depth_(shared.mode() == abi::SvmMode::watch ? deep : shallow) {}
+          depth_(svm_ring_entries - svm_ring_entries / 8) {}
 
     /// One turn: takes results in, tops the ring up. False: no more changes will come, and all is done.
     bool step() {
@@ -25,8 +25,10 @@ public:
         collect();
         bool posted = post_announcements();
         if (svm_load(world_.changes_done) == 0) {
-            if (ring_.in_flight() <= depth_ - depth_ / 8) {
-                if (ring_.in_flight() == 0 && world_.submitted != 0) ++world_.counts.empty;
+            if (ring_.in_flight() <= depth_ - most_in_turn) {
+                const std::uint64_t waiting = world_.submitted - ring_.in_hand();
+                if (waiting == 0 && world_.submitted != 0) ++world_.counts.empty;
+                thin_ = waiting < depth_ / 2;
                 while (ring_.in_flight() < depth_) submit_any();
                 posted = true;
             }
@@ -39,8 +41,8 @@ public:
     }
 
 private:
-    static constexpr std::uint64_t deep = 768;
-    static constexpr std::uint64_t shallow = 256;  ///< announcements wait for what is in the ring before them
+    static constexpr std::uint64_t most_in_turn = 128;  ///< results taken in before the ring is topped up
+    static constexpr std::uint64_t thin_share = 4;      ///< of the commands, while the ring runs low
     static constexpr std::uint64_t spins_per_look = 1 << 14;
     static constexpr std::uint64_t idle_limit = 1 << 16;  ///< looks at an unmoved head before the device counts as dead
 
@@ -49,6 +51,7 @@ private:
     void submit_any() {
         const auto process =
             static_cast<std::uint32_t>(random_.below(4) == 0 ? random_.below(svm_processes) : hot_process());
+        if (thin_ && world_.submitted % thin_share == 0) return submit_ballast(process);
         const std::uint64_t kind = random_.below(8);
         if (kind == 0) return submit_fill(process);
         if (kind == 1) return submit_copy(process);
@@ -57,6 +60,11 @@ private:
     /// Most of the work is one process's for a while.
     [[nodiscard]] std::uint64_t hot_process() const { return world_.submitted / 2048 % svm_processes; }
 
+    /// Work that takes the device long and nobody else: a sum over all landings, whatever they hold.
+    void submit_ballast(std::uint32_t process) {
+        submit(abi::AccelOpcode::crc32c, {process, svm_pages, svm_landings * svm_landing_pages},
+               svm_landing_address(svm_forms[process], 0), 0);
+    }
     void submit_sum(std::uint32_t process) {
         const auto [first, pages] = pick_inner(svm_longest_sum);
         submit(abi::AccelOpcode::crc32c, {process, first, pages}, svm_address(svm_forms[process], first), 0);
@@ -127,8 +135,9 @@ private:
     // ---- results ----
 
     void collect() {
-        while (ring_.in_flight() != 0 && ring_.result(world_.collected) != abi::AccelResult::pending) {
+        for (std::uint64_t turn = 0; turn < most_in_turn && ring_.in_flight() != 0; ++turn) {
             const std::uint64_t number = world_.collected;
+            if (ring_.result(number) == abi::AccelResult::pending) return;
             judge(number, world_.command(number), ring_.result(number), ring_.value(number));
             svm_store(world_.collected, number + 1);
             idle_ = spins_ = 0;
@@ -150,6 +159,7 @@ private:
         }
         if (result != abi::AccelResult::done) return complain(number, "result", static_cast<std::uint64_t>(result), 1);
         world_.counts.bytes += command.pages * page_bytes;
+        if (command.is_ballast()) return;
         if (command.opcode == abi::AccelOpcode::fill) return put_down_fill(number, command);
         if (command.opcode == abi::AccelOpcode::copy) {
             value = crc32c(landing_page(command.landing), command.pages * page_bytes);
@@ -220,6 +230,7 @@ private:
     SvmRing<Platform>& ring_;
     Random random_;
     std::uint64_t depth_;
+    bool thin_ = true;  ///< the ring is half empty
     std::uint64_t copies_ = 0;
     std::uint64_t landings_busy_ = 0;
     std::uint64_t spins_ = 0;

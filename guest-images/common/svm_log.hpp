@@ -29,7 +29,8 @@ struct SvmVersion {
     std::uint64_t first_new;
     std::uint64_t last_old;  ///< svm_never: not known yet
     std::uint64_t rights;
-    std::uint64_t raw;  ///< raw sum of the page that is mapped
+    std::uint64_t raw;   ///< raw sum of the page that is mapped
+    std::uint64_t over;  ///< the newest command that may have begun before the store was over; the writer's
 };
 
 /// One writer, one reader, who looks only at commands that are done and not collected yet.
@@ -52,11 +53,14 @@ struct SvmPageLog {
         version(count) = made;
         __atomic_store_n(&count, count + 1, __ATOMIC_RELEASE);
     }
-    /// Tells all versions whose end was open that commands above `number` cannot see what was before.
+    /// Tells all versions whose end was open that commands above `number` cannot see what was before, unless they began
+    /// before the store was over: while an announcement is under way, rights are given back that need none.
     void settle(std::uint64_t number) {
         const std::uint64_t oldest = count < depth ? 0 : count - depth;
         for (std::uint64_t i = oldest; i < count; ++i) {
-            if (version(i).last_old == svm_never) __atomic_store_n(&version(i).last_old, number, __ATOMIC_RELEASE);
+            SvmVersion& made = version(i);
+            if (made.last_old != svm_never) continue;
+            __atomic_store_n(&made.last_old, number < made.over ? made.over : number, __ATOMIC_RELEASE);
         }
     }
 

@@ -70,7 +70,7 @@ public:
         for (std::uint32_t page = first; page < first + pages; ++page) {
             const SvmSlot& slot = svm_chain(of, process, of.active, svm_half(page)).slot(page);
             const SvmVersion now{first_new, svm_never, svm_rights(world_.processes, process, of.active, page),
-                                 world_.data[slot.page].raw};
+                                 world_.data[slot.page].raw, first_new};
             const SvmVersion& before = of.log[page].newest();
             if (before.rights != now.rights || before.raw != now.raw) of.log[page].append(now);
         }
@@ -126,7 +126,7 @@ private:
         }
         for (std::uint32_t page = 0; page < svm_pages; ++page) {
             const SvmSlot& slot = process.chains[0][svm_half(page)].slot(page);
-            process.log[page].append({0, 0, svm_all_rights, world_.data[slot.page].raw});
+            process.log[page].append({0, 0, svm_all_rights, world_.data[slot.page].raw, 0});
         }
         store_root(number);
     }

@@ -18,6 +18,8 @@ struct SvmCommand {
     std::uint64_t failed;   ///< 1 + the address whose page request was answered with a refusal
 
     [[nodiscard]] bool works() const { return opcode != abi::AccelOpcode::invalidate; }
+    /// Works on the landings, behind all pages that change.
+    [[nodiscard]] bool is_ballast() const { return first == svm_pages; }
     [[nodiscard]] bool covers(std::uint32_t of, std::uint32_t from, std::uint32_t count) const {
         return works() && process == of && from < first + pages && first < from + count;
     }
