@@ -114,7 +114,18 @@ enum class Plant : std::uint8_t {
     release_before_emptying,  ///< a slot is given out again before it is emptied
     write_back_unchecked,     ///< a blob that was written back is dropped, whatever its page's word says
     forget_keeps_copy,        ///< a discarded page's copy in a tier stays
+    copy_unchecked,           ///< a page goes back to its copy though it was changed meanwhile
+    rescue_forgets_copy,      ///< a page that comes back from its slot leaves its copy there
+    keep_dropped_copy,        ///< compressed memory keeps what it was told to drop
+    match_any_page,           ///< a stored copy serves any page that has its contents
     kick_wakes_nobody,        ///< the background pass sleeps on when it is asked for
+    // Bugs of the remote store.
+    remote_ignores_version,  ///< an answer of the remote store is believed by its own header, whatever its version
+    remote_ignores_moved,    ///< a cluster's MOVED counts as a refusal
+    remote_skips_asking,     ///< a cluster's ASK is followed without ASKING
+    remote_takes_evicting,   ///< a server that may evict pages is taken
+    remote_forgets_renewal,  ///< stored pages' expiry is not put off
+    remote_keeps_broken,     ///< a connection whose answer did not come in time is used on
     count
 };
 

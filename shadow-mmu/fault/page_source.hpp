@@ -16,6 +16,7 @@ namespace penumbra::mmu {
 struct ResolvedPage {
     Content content;
     std::uint64_t ticket = 0;
+    FaultAccess access = FaultAccess::read;
     bool committed = false;
 };
 

@@ -11,6 +11,7 @@
 #include "notifier-bridge/subscriber.hpp"
 #include "tests/sim/host_memory.hpp"
 #include "tests/sim/plan.hpp"
+#include "vmm/memory/page_state.hpp"
 
 namespace penumbra::mmu {
 class DeviceTable;
@@ -101,6 +102,7 @@ private:
     void check_content(std::uint32_t page);
     void check_bracket(std::uint32_t page);
     void check_accounts();
+    void check_copy(std::uint32_t page, vmm::PageCopy copy);
     void fail(std::string_view what, std::uint32_t page);
     template <class Fn>
     void each_page(const bridge::InvalidationEvent& event, Fn&& fn);

@@ -1,4 +1,6 @@
 // What must be true when everybody is done.
+#include <array>
+
 #include "shadow-mmu/tables/device_table.hpp"
 #include "shadow-mmu/tables/ept_table.hpp"
 #include "shadow-mmu/tables/io_table.hpp"
@@ -8,6 +10,7 @@
 namespace penumbra::test::sim {
 
 using mmu::EntryState;
+using vmm::CopyTier;
 using vmm::PageIndex;
 using vmm::PageState;
 
@@ -43,22 +46,47 @@ void Model::check_quiet() {
     check_accounts();
 }
 
+/// A copy beside its page may be an older version, but it is there.
+void Model::check_copy(std::uint32_t page, vmm::PageCopy copy) {
+    if (copy.tier != CopyTier::compressed) return;
+    alignas(page_bytes) std::array<std::byte, page_bytes> bytes;
+    if (!subject_.state->compressed->load(copy.handle, {subject_.state->vm_id, page}, bytes))
+        fail("quiet: the compressed tier lacks a page's copy", page);
+}
+
 void Model::check_accounts() {
     std::uint64_t resident = 0;
     std::uint64_t compressed = 0;
     std::uint64_t stored = 0;
+    std::uint64_t kept = 0;
+    const auto count = [&](vmm::PageCopy copy) {
+        if (copy.tier == CopyTier::compressed) ++compressed;
+        if (copy.tier == CopyTier::file) ++stored;
+    };
     for (std::uint32_t page = 0; page < pages_.size(); ++page) {
-        const PageState state = subject_.state->words.load(PageIndex{page}).state();
+        const vmm::PageWord word = subject_.state->words.load(PageIndex{page});
+        const PageState state = word.state();
         if (state == PageState::resident) ++resident;
-        if (state == PageState::compressed) ++compressed;
-        if (state == PageState::stored) ++stored;
+        count(word.only_copy());
+        count(word.copy());
+        check_copy(page, word.only_copy());
+        check_copy(page, word.copy());
+        if (word.copy().tier == CopyTier::compressed) ++kept;
         if ((state == PageState::resident) != subject_.host->present(host_page(page)))
             fail("quiet: a page is called resident and is out, or the reverse", page);
     }
     std::uint64_t occupied = 0;
     for (std::uint32_t slot = 0; slot < subject_.state->limbo->slots(); ++slot) {
-        if (subject_.state->limbo->occupant(slot)) ++occupied;
+        const vmm::PageCopy copy = subject_.state->limbo->copy(slot);
+        if (subject_.state->limbo->occupant(slot)) {
+            ++occupied;
+        } else if (copy.exists()) {
+            fail_("quiet: an empty slot has a copy");
+        }
+        count(copy);
+        if (copy.tier == CopyTier::compressed) ++kept;
     }
+    if (subject_.state->copies.kept() != kept) fail_("quiet: copies beside their pages are counted wrong");
     if (subject_.state->budget.pages() != resident + occupied) fail_("quiet: the budget counts wrong");
     if (subject_.state->compressed && subject_.state->compressed->pages() != compressed)
         fail_("quiet: the compressed tier keeps what nobody owns");

@@ -56,6 +56,8 @@ constexpr auto all_mutants = std::to_array<Mutant>({
     {Plant::release_before_emptying, "release_before_emptying"},
     {Plant::write_back_unchecked, "write_back_unchecked"},
     {Plant::forget_keeps_copy, "forget_keeps_copy"},
+    {Plant::copy_unchecked, "copy_unchecked"},
+    {Plant::rescue_forgets_copy, "rescue_forgets_copy"},
     {Plant::kick_wakes_nobody, "kick_wakes_nobody"},
 });
 

@@ -60,7 +60,7 @@ Action action_of(Op op, const Plan& plan, Draw& draw) {
 }
 
 /// What a plan is about: everything at once, or much of little.
-enum class Theme : std::uint8_t { crowd, narrow, packing, tight, disk, count };
+enum class Theme : std::uint8_t { crowd, narrow, packing, tight, disk, copies, count };
 
 std::uint32_t number_of(const Kind& kind, Theme theme, Draw& draw) {
     const std::string_view name = kind.name;
@@ -72,6 +72,9 @@ std::uint32_t number_of(const Kind& kind, Theme theme, Draw& draw) {
         case Theme::tight:
         case Theme::disk:
             return name == "vcpu" ? draw.between(2, 3) : draw.below(kind.least + 2);
+        case Theme::copies:
+            if (name == "vcpu" || name == "packer") return 2;
+            return name == "discarder" ? draw.below(2) : kind.least;
         default:
             return draw.between(kind.least, kind.most);
     }
@@ -95,6 +98,13 @@ void set_sizes(Plan& plan, Theme theme, Draw& draw) {
         plan.compress = !plan.file || draw.one_in(3);
         plan.budget_pages = plan.pages / 2 + draw.between(4, 6);
         plan.early_release = draw.one_in(2);
+    }
+    if (theme == Theme::copies) {
+        plan.compress = true;
+        plan.file = draw.one_in(2);
+        plan.pages = plan.file ? draw.between(6, 10) : draw.between(2, 4);
+        plan.budget_pages = plan.file ? plan.pages / 2 + 4 : roomy;
+        plan.limbo_slots = draw.between(2, 4);
     }
 }
 
@@ -136,7 +146,7 @@ Plan plan_of(std::uint64_t seed) {
     const Theme theme{static_cast<std::uint8_t>(draw.below(static_cast<std::uint32_t>(Theme::count)))};
     set_sizes(plan, theme, draw);
     if (draw.one_in(3)) plan.moods = {.refuses_put_in = draw.between(4, 30), .keeps_page = draw.between(3, 20)};
-    const std::uint32_t length = draw.one_in(2) ? draw.between(2, 6) : draw.between(6, 24);
+    const std::uint32_t length = theme != Theme::copies && draw.one_in(2) ? draw.between(2, 6) : draw.between(6, 24);
     // Who holds a page and waits for another gets it only while nobody loses patience with him (io_table.hpp): so no
     // I/O takes long then, and room is no question.
     const bool two = plan.budget_pages == roomy && draw.one_in(2);
@@ -145,7 +155,11 @@ Plan plan_of(std::uint64_t seed) {
             Actor actor{kind.name + std::to_string(i), {}};
             for (std::uint32_t a = 0, most = draw.between(1, length); a < most; ++a) {
                 const auto ops = static_cast<std::uint32_t>(kind.ops.size());
-                const Op op = kind.ops[draw.below(ops)];
+                Op op = kind.ops[draw.below(ops)];
+                // Pages keep their copies while they are only read.
+                if (theme == Theme::copies && op == Op::pack && plan.file) op = Op::kick;
+                if (theme == Theme::copies && op == Op::vcpu_clear) op = a > 1 ? Op::vcpu_read : Op::vcpu_write;
+                if (theme == Theme::copies && op == Op::vcpu_write && a > 1 && !draw.one_in(4)) op = Op::vcpu_read;
                 // Only one may wait for slots at a time.
                 Action action = action_of(i > 0 && op == Op::want_slots ? Op::pack : op, plan, draw);
                 if (op == Op::io_two && !two) action.op = Op::io_hold;

@@ -17,8 +17,8 @@ std::vector<std::byte> contents(std::uint64_t page, std::size_t length) {
 }
 
 BlobInfo info_of(std::uint64_t page, std::size_t length) {
-    return {page * 1'000'003, page, static_cast<std::uint16_t>(length),
-            length % 2 == 0 ? Encoding::raw : Encoding::lz4};
+    return {page * 1'000'003, static_cast<std::uint32_t>(page), static_cast<std::uint32_t>(page * 77 % (1U << 20)),
+            static_cast<std::uint16_t>(length), length % 2 == 0 ? Encoding::raw : Encoding::lz4};
 }
 
 std::optional<StoreHandle> put(BlobPool& pool, std::uint64_t page, std::size_t length) {
@@ -35,6 +35,7 @@ void expect_blob(const BlobPool& pool, StoreHandle handle, std::uint64_t page, s
     ASSERT_TRUE(info.has_value());
     EXPECT_EQ(info->check, page * 1'000'003);
     EXPECT_EQ(info->page, page);
+    EXPECT_EQ(info->version, info_of(page, length).version);
     ASSERT_EQ(info->length, length);
     EXPECT_EQ(info->encoding, info_of(page, length).encoding);
     EXPECT_TRUE(std::ranges::equal(contents(page, length), std::span{out}.first(length)));
@@ -73,7 +74,9 @@ TEST(BlobPool, AnswersNothingForHandlesItNeverGave) {
          {std::uint64_t{0}, std::uint64_t{255}, (std::uint64_t{1} << 36) - 1, ~std::uint64_t{0}}) {
         EXPECT_FALSE((*pool)->copy(StoreHandle{handle}, out).has_value());
     }
-    ASSERT_TRUE(put(**pool, 1, 4096).has_value());
+    const auto last_page = put(**pool, (std::uint64_t{1} << page_index_bits) - 1, 4096);
+    ASSERT_TRUE(last_page.has_value());
+    expect_blob(**pool, *last_page, (std::uint64_t{1} << page_index_bits) - 1, 4096);
     EXPECT_FALSE((*pool)->copy(StoreHandle{200}, out).has_value()) << "beyond the slots of its slab";
 }
 
@@ -164,7 +167,7 @@ TEST(BlobPool, OldestGoesPastBlobsThatStay) {
     for (std::uint64_t page = 0; page < 100; ++page) ASSERT_TRUE(put(**pool, page, 1000).has_value());
     std::set<std::uint64_t> seen;
     std::array<OldBlob, 7> old;
-    for (int turn = 0; turn < 15; ++turn) {
+    for (int turn = 0; turn < 40; ++turn) {
         const std::size_t found = (*pool)->oldest(old);
         for (std::size_t i = 0; i < found; ++i) seen.insert(old[i].page);
     }

@@ -28,20 +28,21 @@ CompressedTier make_tier(std::uint64_t bytes = 64 * megabyte) {
 
 StoreFailure failure_of(const StoreResult<>& result) { return result.error().failure; }
 
-TEST(PageCheck, BindsContentsLengthEncodingAndIdentity) {
+TEST(PageCheck, BindsContentsAndIdentity) {
     const Page page = test::noise_page(1);
     const PageIdentity identity{1, 2, 3};
-    const std::uint64_t check = page_check(identity, Encoding::lz4, page);
-    EXPECT_EQ(check, page_check(identity, Encoding::lz4, page));
-    EXPECT_NE(check, page_check({2, 2, 3}, Encoding::lz4, page));
-    EXPECT_NE(check, page_check({1, 3, 3}, Encoding::lz4, page));
-    EXPECT_NE(check, page_check({1, 2, 4}, Encoding::lz4, page));
-    EXPECT_NE(check, page_check({2, 1, 3}, Encoding::lz4, page));
-    EXPECT_NE(check, page_check(identity, Encoding::raw, page));
-    EXPECT_NE(check, page_check(identity, Encoding::lz4, std::span{page}.first(4095)));
+    const std::uint64_t check = page_check(identity, page);
+    EXPECT_EQ(check, page_check(identity, page));
+    EXPECT_NE(check, page_check({2, 2, 3}, page));
+    EXPECT_NE(check, page_check({1, 3, 3}, page));
+    EXPECT_NE(check, page_check({1, 2, 4}, page));
+    EXPECT_NE(check, page_check({2, 1, 3}, page));
+    EXPECT_EQ(check, page_check({1, 2, 3 + (1 << page_version_bits)}, page)) << "higher bits do not count";
     Page flipped = page;
     flip_one_bit(flipped);
-    EXPECT_NE(check, page_check(identity, Encoding::lz4, flipped));
+    EXPECT_NE(check, page_check(identity, flipped));
+    EXPECT_EQ(checked_contents(identity, check), content_hash(page));
+    EXPECT_NE(checked_contents({1, 2, 4}, check), content_hash(page));
 }
 
 TEST(CompressedTier, RealPagesComeBackAsTheyWere) {
@@ -56,29 +57,28 @@ TEST(CompressedTier, RealPagesComeBackAsTheyWere) {
     Page out{};
     for (std::size_t i = 0; i < pages.size(); ++i) {
         ASSERT_TRUE(outcomes[i].stored());
-        ASSERT_TRUE(tier.load(outcomes[i].handle, items[i].identity, out).has_value());
+        ASSERT_TRUE(tier.load(outcomes[i].handle, items[i].identity.owner(), out).has_value());
         EXPECT_EQ(out, pages[i]);
         tier.drop(outcomes[i].handle);
     }
     EXPECT_EQ(tier.pages(), 0U);
 }
 
-TEST(CompressedTier, AnyOtherIdentityIsCorrupt) {
+TEST(CompressedTier, AnotherOwnersPageIsCorrupt) {
     CompressedTier tier = make_tier();
     const Page page = test::library_pages(64)[10];
     const auto handle = tier.store({1, 2, 3}, page);
     ASSERT_TRUE(handle.has_value());
     Page out{};
-    for (const PageIdentity& other : {PageIdentity{2, 2, 3}, PageIdentity{1, 1, 3}, PageIdentity{1, 2, 4}}) {
+    for (const PageOwner& other : {PageOwner{2, 2}, PageOwner{1, 1}}) {
         const auto loaded = tier.load(*handle, other, out);
         ASSERT_FALSE(loaded.has_value());
         EXPECT_EQ(failure_of(loaded), StoreFailure::corrupt);
         EXPECT_FALSE(loaded.error().error.message().empty());
     }
-    EXPECT_EQ(out, Page{}) << "nothing is decoded before the check";
-    EXPECT_TRUE(tier.load(*handle, {1, 2, 3}, out).has_value());
+    EXPECT_TRUE(tier.load(*handle, {1, 2}, out).has_value());
     tier.drop(*handle);
-    EXPECT_EQ(failure_of(tier.load(*handle, {1, 2, 3}, out)), StoreFailure::corrupt);
+    EXPECT_EQ(failure_of(tier.load(*handle, {1, 2}, out)), StoreFailure::corrupt);
 }
 
 TEST(CompressedTier, NoiseIsRefusedOrStoredRawAsAsked) {
@@ -91,7 +91,7 @@ TEST(CompressedTier, NoiseIsRefusedOrStoredRawAsAsked) {
     const auto handle = tier.store({1, 1, 1}, noise, Incompressible::store_raw);
     ASSERT_TRUE(handle.has_value());
     Page out{};
-    ASSERT_TRUE(tier.load(*handle, {1, 1, 1}, out).has_value());
+    ASSERT_TRUE(tier.load(*handle, {1, 1}, out).has_value());
     EXPECT_EQ(out, noise);
 }
 
@@ -108,7 +108,7 @@ TEST(CompressedTier, ABatchAnswersForEachPage) {
     bool full = false;
     for (std::size_t i = 0; i < items.size(); ++i) {
         if (outcomes[i].stored()) {
-            EXPECT_TRUE(tier.load(outcomes[i].handle, items[i].identity, out).has_value());
+            EXPECT_TRUE(tier.load(outcomes[i].handle, items[i].identity.owner(), out).has_value());
             EXPECT_TRUE(std::ranges::equal(out, std::span{items[i].page, page_bytes}));
         }
         if (i % 3 == 0) {
@@ -125,12 +125,14 @@ TEST(CompressedTier, ACopiedBlobDecodesElsewhere) {
     const Page page = test::library_pages(64)[20];
     const auto handle = tier.store({1, 2, 3}, page, Incompressible::store_raw);
     Page blob{};
-    const auto copy = tier.copy_blob(*handle, {1, 2, 3}, blob);
+    const auto copy = tier.copy_blob(*handle, {1, 2}, blob);
     ASSERT_TRUE(copy.has_value());
+    EXPECT_EQ(copy->check, page_check({1, 2, 3}, page));
+    EXPECT_EQ(copy->version, 3U);
     Page out{};
     ASSERT_TRUE(decode_page(copy->encoding, std::span{blob}.first(copy->length), out));
     EXPECT_EQ(out, page);
-    EXPECT_FALSE(tier.copy_blob(*handle, {1, 2, 4}, blob).has_value());
+    EXPECT_FALSE(tier.copy_blob(*handle, {1, 3}, blob).has_value());
 }
 
 TEST(CompressedTier, APlantedBitFlipIsCaught) {
@@ -142,11 +144,57 @@ TEST(CompressedTier, APlantedBitFlipIsCaught) {
         }();
         ASSERT_TRUE(handle.has_value());
         Page out{};
-        const auto loaded = tier.load(*handle, {1, 2, 3}, out);
+        const auto loaded = tier.load(*handle, {1, 2}, out);
         ASSERT_FALSE(loaded.has_value());
         EXPECT_EQ(failure_of(loaded), StoreFailure::corrupt);
-        EXPECT_FALSE(tier.copy_blob(*handle, {1, 2, 3}, out).has_value());
     }
+}
+
+TEST(CompressedTier, ACopyServesAgainWhileItsPageIsUnchanged) {
+    CompressedTier tier = make_tier();
+    const auto pages = test::library_pages(64);
+    const Page noise = test::noise_page(6);
+    for (const std::uint64_t version :
+         {std::uint64_t{0}, std::uint64_t{7}, (std::uint64_t{1} << page_version_bits) - 1}) {
+        for (const Page& page : {pages[40], noise}) {
+            const auto handle = tier.store({1, 2, version}, page, Incompressible::store_raw);
+            ASSERT_TRUE(handle.has_value());
+            EXPECT_TRUE(tier.matches(*handle, {1, 2}, page));
+            Page changed = page;
+            flip_one_bit(changed);
+            EXPECT_FALSE(tier.matches(*handle, {1, 2}, changed));
+            tier.drop(*handle);
+            EXPECT_FALSE(tier.matches(*handle, {1, 2}, page));
+        }
+    }
+}
+
+TEST(CompressedTier, ACopyServesNobodyElse) {
+    CompressedTier tier = make_tier();
+    const Page page = test::library_pages(64)[20];
+    const auto handle = tier.store({1, 2, 3}, page);
+    ASSERT_TRUE(handle.has_value());
+    const auto serves_another = [&] { return tier.matches(*handle, {1, 3}, page); };
+    EXPECT_FALSE(serves_another());
+    EXPECT_FALSE(tier.matches(*handle, {2, 2}, page));
+    {
+        const Planted flaw{Plant::match_any_page};
+        EXPECT_TRUE(serves_another()) << "the test notices the flaw";
+    }
+    EXPECT_FALSE(tier.matches(StoreHandle{(std::uint64_t{1} << store_handle_bits) - 1}, {1, 2}, page));
+}
+
+TEST(CompressedTier, WhatIsDroppedIsGone) {
+    CompressedTier tier = make_tier();
+    const Page page = test::library_pages(64)[30];
+    const auto kept_after_drop = [&] {
+        const auto handle = tier.store({1, 2, 3}, page);
+        tier.drop(*handle);
+        return tier.pages() != 0 || tier.matches(*handle, {1, 2}, page);
+    };
+    EXPECT_FALSE(kept_after_drop());
+    const Planted flaw{Plant::keep_dropped_copy};
+    EXPECT_TRUE(kept_after_drop()) << "the test notices the flaw";
 }
 
 /// A few slots that all threads store into, load from and drop, under handles that may be stale at any moment.
@@ -171,9 +219,15 @@ void churn(CompressedTier& tier, const std::vector<Page>& pages, SharedSlots& sh
             const std::uint64_t old = shared.words[at].exchange(word, std::memory_order_acq_rel);
             if (old != 0) tier.drop(StoreHandle{old << 4 >> 20});
         } else if (seen != 0) {
-            const auto loaded = tier.load(StoreHandle{seen << 4 >> 20}, {1, at, seen % 65536}, out);
-            const bool current = shared.words[at].load(std::memory_order_acquire) == seen;
-            if (loaded ? out != page_at(seen % 65536) : current) wrong.fetch_add(1);
+            // Right while the word stays; after that, any version of this page or nothing.
+            const StoreHandle handle{seen << 4 >> 20};
+            const bool matched = tier.matches(handle, {1, at}, page_at(seen % 65536));
+            const auto loaded = tier.load(handle, {1, at}, out);
+            if (shared.words[at].load(std::memory_order_acquire) == seen) {
+                if (!matched || !loaded || out != page_at(seen % 65536)) wrong.fetch_add(1);
+            } else if (loaded && std::ranges::find(pages, out) == pages.end()) {
+                wrong.fetch_add(1);
+            }
         }
     }
 }

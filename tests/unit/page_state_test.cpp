@@ -11,7 +11,7 @@ namespace {
 using enum PageState;
 
 constexpr std::array all_states{zero, resident, limbo, packing, compressed, stored};
-constexpr std::uint64_t last_version = (1U << 24) - 1;
+constexpr std::uint64_t last_version = (1U << page_version_bits) - 1;
 
 PageWord word(PageState state, std::uint64_t version = 0, std::uint64_t handle = 0) {
     PageWord made;

@@ -93,6 +93,17 @@ void Limbo::unclaim(SlotSpan span) {
     }
 }
 
+void Limbo::set_copy(std::uint32_t slot, PageCopy copy) {
+    schedule_point(Step::entry_write, &meta_[slot].copy);
+    meta_[slot].copy.store(copy.exists() ? PageWord{}.with_copy(copy).raw() : 0, std::memory_order_release);
+}
+
+PageCopy Limbo::take_copy(std::uint32_t slot) {
+    schedule_point(Step::entry_write, &meta_[slot].copy);
+    if (meta_[slot].copy.load(std::memory_order_acquire) == 0) return {};
+    return PageWord{meta_[slot].copy.exchange(0, std::memory_order_acq_rel)}.copy();
+}
+
 void Limbo::unpin(std::uint32_t slot) {
     schedule_point(Step::entry_write, &meta_[slot].pins);
     const std::uint32_t before = meta_[slot].pins.fetch_sub(1, std::memory_order_seq_cst);

@@ -39,6 +39,13 @@ public:
     }
     /// Takes occupy() back: the page was discarded while it was leaving.
     void vacate(std::uint32_t slot) { meta_[slot].occupant.store(no_page, std::memory_order_release); }
+    /// The copy that a tier has of the page in the slot; set before the page's word names the slot.
+    void set_copy(std::uint32_t slot, PageCopy copy);
+    [[nodiscard]] PageCopy copy(std::uint32_t slot) const {
+        return PageWord{meta_[slot].copy.load(std::memory_order_acquire)}.copy();
+    }
+    /// Hands the copy over, to one of those who ask.
+    [[nodiscard]] PageCopy take_copy(std::uint32_t slot);
     /// Gives reserved slots back unused; false when younger ones were reserved since, and they have to be committed.
     [[nodiscard]] bool cancel(SlotSpan span) EXCLUDES(mutex_);
     /// The reserved slots may be packed from now on; those that nobody occupied are empty.
@@ -71,6 +78,7 @@ private:
     struct Meta {
         std::atomic<std::uint32_t> occupant{no_page};
         std::atomic<std::uint32_t> pins{0};
+        std::atomic<std::uint64_t> copy{0};  // a resident page's word with that copy; 0: none
     };
     static constexpr std::uint32_t no_page = ~std::uint32_t{0};
 

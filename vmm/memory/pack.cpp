@@ -1,4 +1,5 @@
 // The second half of Reclaimer: from limbo to the tiers, and from the compressed tier to the file.
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -47,6 +48,7 @@ std::size_t Reclaimer::pack(std::size_t wanted, PackTarget target) {
     // A fault that rescues a page and then cannot finish puts it back into its slot: then there is a second round.
     for (unsigned round = 0; round < 8; ++round) {
         claim_pages(packing);
+        reuse_copies(packing);
         if (!packing.any(Packing::Fate::to_store)) break;
         if (state_.compressed) store_compressed(packing);
         if (state_.file && target == PackTarget::any) store_to_file(packing);
@@ -77,7 +79,29 @@ void Reclaimer::claim_pages(Packing& packing) {
         slot = {*page, packed, Packing::Fate::to_store};
         if (!is_zero(pointer_to(state_.limbo->page_of_slot(number)))) continue;
         if (state_.words.change(*page, packed, packed.moved_to(PageState::zero))) state_.stats.zero_pages.add();
+        state_.copies.drop(state_.limbo->take_copy(number));
         slot.fate = Packing::Fate::done;
+    }
+}
+
+/// Pages that left as they had come go back to their copies.
+void Reclaimer::reuse_copies(Packing& packing) {
+    for (std::uint32_t i = 0; i < packing.span.count; ++i) {
+        Packing::Slot& slot = packing.slots[i];
+        if (slot.fate != Packing::Fate::to_store) continue;
+        const PageCopy copy = state_.limbo->take_copy(packing.span.first + i);
+        if (!copy.exists()) continue;
+        const std::byte* bytes = pointer_to(state_.limbo->page_of_slot(packing.span.first + i));
+        if (!state_.matches(slot.page, copy, ConstPageBytes{bytes, page_bytes}) && !planted(Plant::copy_unchecked)) {
+            state_.copies.failed(copy);
+            continue;
+        }
+        slot.fate = Packing::Fate::done;
+        if (state_.words.change(slot.page, slot.word, slot.word.moved_to(copy))) {
+            state_.copies.served(copy);
+        } else {
+            state_.copies.drop(copy);  // rescued
+        }
     }
 }
 
@@ -115,14 +139,12 @@ void Reclaimer::store_to_file(Packing& packing) {
     for (std::uint32_t i = 0; i < packing.span.count; ++i) {
         const Packing::Slot& slot = packing.slots[i];
         if (slot.fate != Packing::Fate::to_store) continue;
-        items[count] = {state_.identity(slot.page, slot.word),
-                        pointer_to(state_.limbo->page_of_slot(packing.span.first + i)), page_bytes, Encoding::raw};
+        const std::byte* bytes = pointer_to(state_.limbo->page_of_slot(packing.span.first + i));
+        items[count] = FileItem::of_page(state_.identity(slot.page, slot.word), ConstPageBytes{bytes, page_bytes});
         at[count++] = i;
     }
     if (count == 0) return;
-    const StoreResult<> written =
-        state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
-    if (!written) note_failure(written.error().error);
+    write_to_file(std::span{items.data(), count}, std::span{outcomes.data(), count});
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
         Packing::Slot& slot = packing.slots[at[n]];
@@ -175,6 +197,36 @@ std::size_t Reclaimer::empty(const Packing& packing) {
     return emptied;
 }
 
+/// A file without room gets some from copies of pages that are in the window.
+void Reclaimer::write_to_file(std::span<const FileItem> items, std::span<StoreOutcome> outcomes) {
+    StoreResult<> written = state_.file->write_batch(items, outcomes);
+    while (!written && written.error().failure == StoreFailure::full && drop_copies(CopyTier::file, batch) > 0) {
+        const auto stored = [](const StoreOutcome& outcome) { return outcome.stored(); };
+        const auto first = static_cast<std::size_t>(std::ranges::find_if_not(outcomes, stored) - outcomes.begin());
+        // Those that found room lie in front, unless the disk had trouble of its own.
+        if (std::ranges::any_of(outcomes.subspan(first), stored)) break;
+        written = state_.file->write_batch(items.subspan(first), outcomes.subspan(first));
+    }
+    if (!written) note_failure(written.error().error);
+}
+
+bool Reclaimer::drop_copy_of(PageIndex page, PageWord word) {
+    if (!state_.words.change(page, word, word.with_copy({}))) return false;
+    state_.copies.drop(word.copy());
+    return true;
+}
+
+std::size_t Reclaimer::drop_copies(CopyTier tier, std::size_t wanted) {
+    const std::uint64_t pages = state_.words.pages();
+    std::size_t dropped = 0;
+    for (std::uint64_t seen = 0; seen < pages && dropped < wanted; ++seen) {
+        const PageIndex page{static_cast<std::uint32_t>(copy_hand_.fetch_add(1, std::memory_order_relaxed) % pages)};
+        const PageWord word = state_.words.load(page);
+        if (word.state() == PageState::resident && word.copy().tier == tier && drop_copy_of(page, word)) ++dropped;
+    }
+    return dropped;
+}
+
 std::size_t Reclaimer::write_back(std::size_t wanted) {
     std::array<OldBlob, batch> old;
     std::array<FileItem, batch> items;
@@ -183,24 +235,23 @@ std::size_t Reclaimer::write_back(std::size_t wanted) {
     std::array<PageIndex, batch> pages{};
     const std::size_t found = state_.compressed->oldest(std::span{old.data(), std::min(wanted, batch)});
     std::size_t count = 0;
+    std::size_t moved = 0;
     for (std::size_t i = 0; i < found; ++i) {
         if (old[i].page >= state_.words.pages()) continue;
         const PageIndex page{static_cast<std::uint32_t>(old[i].page)};
         const PageWord word = state_.words.load(page);
+        if (word.copy() == PageCopy{CopyTier::compressed, old[i].handle} && drop_copy_of(page, word)) ++moved;
         if (word.state() != PageState::compressed || word.store_handle() != old[i].handle) continue;
         std::byte* buffer = write_back_buffer_.get() + count * page_bytes;
-        const auto copy =
-            state_.compressed->copy_blob(old[i].handle, state_.identity(page, word), PageBytes{buffer, page_bytes});
-        if (!copy) continue;  // dropped meanwhile; or damaged, which the fault that needs it reports
-        items[count] = {state_.identity(page, word), buffer, copy->length, copy->encoding};
+        const PageOwner owner = state_.identity(page, word).owner();
+        const auto copy = state_.compressed->copy_blob(old[i].handle, owner, PageBytes{buffer, page_bytes});
+        if (!copy) continue;  // dropped meanwhile
+        items[count] = FileItem::of_blob(owner, *copy, buffer);
         words[count] = word;
         pages[count++] = page;
     }
-    if (count == 0) return 0;
-    const StoreResult<> written =
-        state_.file->write_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
-    if (!written) note_failure(written.error().error);
-    std::size_t moved = 0;
+    if (count == 0) return moved;
+    write_to_file(std::span{items.data(), count}, std::span{outcomes.data(), count});
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
         const PageWord stored = words[n].moved_to(PageState::stored, static_cast<std::uint64_t>(outcomes[n].handle));

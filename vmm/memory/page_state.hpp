@@ -6,6 +6,10 @@
 //
 // The version counts how often the page left the window. It is part of every stored page's identity, and it lets a
 // fault prove that the content it resolved is still the newest.
+//
+// A page that came back for reading keeps its copy in the tier it came from: named by the word while it is resident, by
+// its slot while it is there. If it leaves unchanged it goes back to that copy, under which version that ever was
+// stored.
 #pragma once
 
 #include <atomic>
@@ -28,6 +32,17 @@ enum class PageState : std::uint8_t {
 /// Number of a page within the window, from 0.
 enum class PageIndex : std::uint32_t {};
 
+enum class CopyTier : std::uint8_t { none, compressed, file };
+
+/// A tier's copy of a page that is in the window or in a slot. Who holds one drops it, hands it on, or goes back to it.
+struct PageCopy {
+    CopyTier tier = CopyTier::none;
+    StoreHandle handle{};
+
+    [[nodiscard]] constexpr bool exists() const { return tier != CopyTier::none; }
+    friend constexpr bool operator==(PageCopy, PageCopy) = default;
+};
+
 class PageWord {
 public:
     constexpr PageWord() = default;
@@ -38,17 +53,38 @@ public:
     /// Came back soon after it was taken: the next sweep passes over it once.
     [[nodiscard]] constexpr bool hot() const { return (raw_ & hot_bit) != 0; }
     [[nodiscard]] constexpr std::uint64_t version() const { return (raw_ >> version_shift) & version_mask; }
-    /// Staging slot in limbo and packing; the tier's handle in compressed and stored; 0 otherwise.
+    /// Staging slot in limbo and packing; the tier's handle in compressed and stored, and of the copy in resident; 0
+    /// otherwise.
     [[nodiscard]] constexpr std::uint64_t handle() const { return raw_ >> handle_shift; }
     [[nodiscard]] constexpr StoreHandle store_handle() const { return StoreHandle{handle()}; }
     [[nodiscard]] constexpr bool in_slot() const {
         return state() == PageState::limbo || state() == PageState::packing;
+    }
+    /// Of a resident page.
+    [[nodiscard]] constexpr PageCopy copy() const {
+        const auto tier = static_cast<CopyTier>((raw_ >> copy_shift) & copy_mask);
+        return {tier, tier == CopyTier::none ? StoreHandle{} : store_handle()};
+    }
+    /// Where a page is whose copy in a tier is all there is of it.
+    [[nodiscard]] constexpr PageCopy only_copy() const {
+        if (state() == PageState::compressed) return {CopyTier::compressed, store_handle()};
+        if (state() == PageState::stored) return {CopyTier::file, store_handle()};
+        return {};
     }
 
     /// The same page and version elsewhere.
     [[nodiscard]] constexpr PageWord moved_to(PageState state, std::uint64_t handle = 0) const {
         return PageWord{static_cast<std::uint64_t>(state) | (raw_ & (version_mask << version_shift)) |
                         (handle << handle_shift)};
+    }
+    [[nodiscard]] constexpr PageWord moved_to(PageCopy copy) const {
+        return moved_to(copy.tier == CopyTier::compressed ? PageState::compressed : PageState::stored,
+                        static_cast<std::uint64_t>(copy.handle));
+    }
+    /// Of a resident page.
+    [[nodiscard]] constexpr PageWord with_copy(PageCopy copy) const {
+        return PageWord{(raw_ & low_bits) | (static_cast<std::uint64_t>(copy.tier) << copy_shift) |
+                        (static_cast<std::uint64_t>(copy.handle) << handle_shift)};
     }
     [[nodiscard]] constexpr PageWord heated() const { return PageWord{raw_ | hot_bit}; }
     [[nodiscard]] constexpr PageWord cooled() const { return PageWord{raw_ & ~hot_bit}; }
@@ -63,9 +99,12 @@ private:
     static constexpr std::uint64_t state_mask = 7;
     static constexpr std::uint64_t hot_bit = 1U << 3;
     static constexpr unsigned version_shift = 4;
-    static constexpr std::uint64_t version_mask = (1U << 24) - 1;
+    static constexpr std::uint64_t version_mask = (1U << page_version_bits) - 1;
+    static constexpr std::uint64_t low_bits = (1U << (version_shift + page_version_bits)) - 1;
+    static constexpr unsigned copy_shift = 24;
+    static constexpr std::uint64_t copy_mask = 3;
     static constexpr unsigned handle_shift = 28;
-    static_assert(handle_shift + store_handle_bits == 64);
+    static_assert(version_shift + page_version_bits == copy_shift && handle_shift + store_handle_bits == 64);
 
     std::uint64_t raw_ = 0;
 };

@@ -99,6 +99,7 @@ Result<ResolvedPage> Pager::resolve(Hvp page, Room room, FaultAccess access) {
         const PageWord word = state_.words.load(index);
         ResolvedPage resolved;
         resolved.ticket = word.raw();
+        resolved.access = access;
         if (word.state() == PageState::resident)
             return resolved;  // an invalidation is settling: commit will not happen
         if (word.in_slot()) {
@@ -140,9 +141,10 @@ Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
     }
     PageBuffer& buffer = thread_buffer();
     const PageBytes out{buffer.bytes};
-    const StoreResult<> loaded = word.state() == PageState::compressed
-                                     ? state_.compressed->load(word.store_handle(), state_.identity(page, word), out)
-                                     : read_file(page, word, out);
+    const StoreResult<> loaded =
+        word.state() == PageState::compressed
+            ? state_.compressed->load(word.store_handle(), state_.identity(page, word).owner(), out)
+            : read_file(page, word, out);
     if (loaded) return hva_of(buffer.bytes.data());
     // The answer may be wrong because the page was moved to another tier while it was being read: then the word says
     // so.
@@ -168,7 +170,7 @@ void Pager::return_reader(std::unique_ptr<FileReader> reader) {
 
 StoreResult<> Pager::read_file(PageIndex page, PageWord word, PageBytes out) {
     std::unique_ptr<FileReader> reader = borrow_reader();
-    const StoreResult<> result = reader->read(word.store_handle(), state_.identity(page, word), out);
+    const StoreResult<> result = reader->read(word.store_handle(), state_.identity(page, word).owner(), out);
     return_reader(std::move(reader));
     return result;
 }
@@ -185,7 +187,7 @@ void Pager::read_ahead(std::span<const Hvp> pages) {
         const PageIndex index = state_.index_of(page);
         const PageWord word = state_.words.load(index);
         if (word.state() != PageState::stored || count == items.size()) continue;
-        items[count] = {word.store_handle(), state_.identity(index, word), ahead->buffers[count].bytes.data()};
+        items[count] = {word.store_handle(), state_.identity(index, word).owner(), ahead->buffers[count].bytes.data()};
         keys[count++] = {index, word};
     }
     if (count < 2) return;  // one page is read by its own fault
@@ -235,21 +237,36 @@ void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
         case PageState::limbo:
         case PageState::packing:
             state_.stats.rescued.add();
+            if (!planted(Plant::rescue_forgets_copy)) settle_copy(index, resolved, state_.limbo->take_copy(slot));
             state_.limbo->unpin(slot);
             return;
         case PageState::compressed:
-            state_.stats.swapped_in.add();
-            if (!planted(Plant::drop_before_install)) state_.compressed->drop(ticket.store_handle());
-            return;
         case PageState::stored:
             state_.stats.swapped_in.add();
-            state_.file->drop(ticket.store_handle());
+            if (ticket.state() == PageState::compressed && planted(Plant::drop_before_install)) return;
+            state_.copies.keep(ticket.only_copy());
+            settle_copy(index, resolved, ticket.only_copy());
             return;
         case PageState::zero:
             return;
         case PageState::resident:
             assertion_failed("absent page", __FILE__, __LINE__, "a page that was resident was put in again");
     }
+}
+
+/// The page is in the window, and its copy nobody's: the word gets it, unless it is of no use.
+void Pager::settle_copy(PageIndex page, const ResolvedPage& resolved, PageCopy copy) {
+    if (!copy.exists()) return;
+    if (resolved.access == FaultAccess::read && state_.copies.wants(copy.tier)) {
+        const std::uint64_t version = PageWord{resolved.ticket}.version();
+        for (;;) {
+            const PageWord word = state_.words.load(page);
+            // It may have left again, or have been discarded.
+            if (word.state() != PageState::resident || word.version() != version) break;
+            if (state_.words.change(page, word, word.with_copy(copy))) return;
+        }
+    }
+    state_.copies.drop(copy);
 }
 
 void Pager::put_word_back(PageIndex page, PageWord ticket) {

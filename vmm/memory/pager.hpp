@@ -69,6 +69,7 @@ private:
     void return_reader(std::unique_ptr<FileReader> reader) EXCLUDES(readers_mutex_);
     [[nodiscard]] Result<> wait_while_held(PageIndex page) const;
     void put_word_back(PageIndex page, PageWord ticket);
+    void settle_copy(PageIndex page, const mmu::ResolvedPage& resolved, PageCopy copy);
 
     PagerState& state_;
     Reclaimer& reclaimer_;

@@ -10,6 +10,7 @@
 #include "base/planted.hpp"
 #include "base/range.hpp"
 #include "vmm/memory/budget.hpp"
+#include "vmm/memory/kept_copies.hpp"
 #include "vmm/memory/limbo.hpp"
 #include "vmm/memory/page_state.hpp"
 #include "vmm/memory/tier/compressed_tier.hpp"
@@ -41,7 +42,9 @@ struct PagerState {
           limbo(std::move(limbo_ring)),
           compressed(std::move(compressed_tier)),
           file(std::move(file_tier)),
-          budget(budget_bytes, [this] { return compressed ? compressed->charged_bytes() : 0; }) {}
+          budget(budget_bytes, [this] { return compressed ? compressed->charged_bytes() : 0; }),
+          // Half a page each: an eighth of the budget.
+          copies(budget_bytes / page_bytes / 4, [this](PageCopy copy) { drop(copy); }) {}
 
     [[nodiscard]] PageIndex index_of(Hvp page) const {
         return PageIndex{static_cast<std::uint32_t>(page - window.first())};
@@ -51,16 +54,31 @@ struct PagerState {
         return {vm_id, static_cast<std::uint64_t>(page), word.version()};
     }
 
+    /// Takes a copy, if there is one, out of its tier.
+    void drop(PageCopy copy) {
+        if (copy.tier == CopyTier::compressed) compressed->drop(copy.handle);
+        if (copy.tier == CopyTier::file) file->drop(copy.handle);
+    }
+
+    /// Whether a copy was made of just these bytes of the page.
+    [[nodiscard]] bool matches(PageIndex page, PageCopy copy, ConstPageBytes bytes) const {
+        const PageOwner owner{vm_id, static_cast<std::uint64_t>(page)};
+        return copy.tier == CopyTier::file ? file->matches(copy.handle, owner, bytes)
+                                           : compressed->matches(copy.handle, owner, bytes);
+    }
+
     /// The page's content is not wanted any more. Inside a discard bracket, so that nobody puts it in meanwhile.
     void forget(PageIndex page) {
         for (;;) {
             const PageWord word = words.load(page);
             if (!words.change(page, word, word.next_version().moved_to(PageState::zero))) continue;
             if (word.state() == PageState::resident) budget.uncharge(1);
-            if (word.state() == PageState::compressed && !planted(Plant::forget_keeps_copy))
-                compressed->drop(word.store_handle());
-            if (word.state() == PageState::stored) file->drop(word.store_handle());
-            return;  // a page in a slot is emptied, and uncharged, when its slot is packed
+            if (!planted(Plant::forget_keeps_copy)) drop(word.only_copy());
+            if (word.state() == PageState::resident) copies.drop(word.copy());
+            // A page in a slot is emptied, and uncharged, when its slot is packed. Should the slot have gone to another
+            // page already, then that one loses its copy, which costs time and nothing else.
+            if (word.in_slot()) copies.drop(limbo->take_copy(static_cast<std::uint32_t>(word.handle())));
+            return;
         }
     }
 
@@ -71,6 +89,7 @@ struct PagerState {
     std::optional<CompressedTier> compressed;
     std::unique_ptr<FileTier> file;
     Budget budget;
+    KeptCopies copies;
     PagerStats stats;
     std::atomic<bool> stopping{false};  ///< set once: every wait ends, no page is supplied any more
 };

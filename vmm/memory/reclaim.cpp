@@ -170,6 +170,7 @@ bool Reclaimer::step() {
     if (state_.file && state_.compressed && state_.compressed->charged_bytes() > limits_.pool_share) {
         progress = write_back(batch) > 0 || progress;
     }
+    if (!progress) progress = drop_copies(CopyTier::compressed, batch) > 0;
     return progress;
 }
 
@@ -225,9 +226,11 @@ bool Reclaimer::record_taken(PageIndex page, std::uint32_t slot) {
             return false;
         }
         PENUMBRA_ASSERT(word.state() == PageState::resident, "a page left the window that was not resident");
+        state_.limbo->set_copy(slot, word.copy());
         state_.limbo->occupy(slot, page);
         if (state_.words.change(page, word, word.next_version().moved_to(PageState::limbo, slot))) return true;
         state_.limbo->vacate(slot);
+        state_.limbo->set_copy(slot, {});  // it is still the word's
     }
 }
 

@@ -69,6 +69,8 @@ public:
     std::size_t pack(std::size_t wanted, PackTarget target);
     /// Moves up to `wanted` of the oldest blobs to the file tier. Background thread only, or with the thread stopped.
     std::size_t write_back(std::size_t wanted);
+    /// Drops up to `wanted` copies that the tier keeps of pages that are in the window; any thread.
+    std::size_t drop_copies(CopyTier tier, std::size_t wanted);
 
 private:
     struct Packing;
@@ -82,6 +84,9 @@ private:
     void note_failure(const Error& error) EXCLUDES(mutex_);
     [[nodiscard]] std::size_t empty(const Packing& packing);
     void claim_pages(Packing& packing);
+    void reuse_copies(Packing& packing);
+    [[nodiscard]] bool drop_copy_of(PageIndex page, PageWord word);
+    void write_to_file(std::span<const FileItem> items, std::span<StoreOutcome> outcomes);
     void store_compressed(Packing& packing);
     void store_to_file(Packing& packing);
     void put_back(Packing& packing);
@@ -95,6 +100,7 @@ private:
     const InUse in_use_;
     const ReclaimLimits limits_;
     std::atomic<std::uint64_t> hand_{0};
+    std::atomic<std::uint64_t> copy_hand_{0};
     std::atomic<bool> passed_over_{false};  // this pass met pages in use
 
     mutable Mutex mutex_{LockRank::reclaim};

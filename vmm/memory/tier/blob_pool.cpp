@@ -8,10 +8,10 @@ namespace penumbra::vmm {
 
 namespace {
 
-constexpr unsigned page_index_bits = 36;
-constexpr unsigned length_bits = 12;  // of length - 1
-constexpr unsigned stamp_bits = 15;
-constexpr std::uint64_t stores_per_stamp = 64;
+constexpr unsigned slack_bits = 9;  // of how much of its slot a blob leaves
+constexpr unsigned encoding_bits = 4;
+constexpr unsigned age_bits = 3;
+static_assert(page_index_bits + page_version_bits + slack_bits + encoding_bits + age_bits == 64);
 constexpr std::size_t blobs_per_lock = 32;  // how many a single hold of the pool's lock places
 // Partly filled slabs cost address space although the kernel does not charge for it.
 constexpr std::uint64_t address_space_factor = 4;
@@ -32,22 +32,33 @@ constexpr std::uint64_t spare_slabs = 2 * slab_class_count;
 
 }  // namespace
 
-/// In front of every blob: the check, then page index, length, encoding and a coarse time of storing.
+/// In front of every blob: the check, then page index, version, length, encoding and a coarse time of storing. The
+/// length is kept as what is left of the slot, whose size the slab knows.
 struct BlobPool::Header {
     std::uint64_t check;
     std::uint64_t packed;
 
-    [[nodiscard]] static Header of(const BlobInfo& info, std::uint64_t stamp) {
-        std::uint64_t packed = low_bits(stamp, stamp_bits);
-        packed = packed << 1 | static_cast<std::uint64_t>(info.encoding);
-        packed = packed << length_bits | (info.length - 1U);
+    [[nodiscard]] static Header of(const BlobInfo& info, const SlabClass& shape, std::uint64_t generation) {
+        std::uint64_t packed = low_bits(generation, age_bits);
+        packed = packed << encoding_bits | static_cast<std::uint64_t>(info.encoding);
+        packed = packed << slack_bits | (shape.slot_bytes - sizeof(Header) - info.length);
+        packed = packed << page_version_bits | low_bits(info.version, page_version_bits);
         return {info.check, packed << page_index_bits | info.page};
     }
-    [[nodiscard]] std::uint64_t stamp() const { return packed >> (page_index_bits + length_bits + 1); }
-    [[nodiscard]] BlobInfo info() const {
-        const auto length = static_cast<std::uint16_t>(low_bits(packed >> page_index_bits, length_bits) + 1);
-        const bool lz4 = (packed >> (page_index_bits + length_bits) & 1) != 0;
-        return {check, low_bits(packed, page_index_bits), length, lz4 ? Encoding::lz4 : Encoding::raw};
+    /// How many generations ago it was stored, modulo the few that are told apart.
+    [[nodiscard]] std::uint64_t age(std::uint64_t generation) const {
+        return low_bits(generation - (packed >> (64 - age_bits)), age_bits);
+    }
+    [[nodiscard]] std::uint32_t page() const { return static_cast<std::uint32_t>(low_bits(packed, page_index_bits)); }
+    /// Nothing when the length does not fit the slot: a slab that was cut anew meanwhile.
+    [[nodiscard]] std::optional<BlobInfo> info(const SlabClass& shape) const {
+        const std::uint64_t version = low_bits(packed >> page_index_bits, page_version_bits);
+        const std::uint64_t slack = low_bits(packed >> (page_index_bits + page_version_bits), slack_bits);
+        const std::uint64_t encoding = low_bits(packed >> (64 - age_bits - encoding_bits), encoding_bits);
+        const std::uint64_t room = shape.slot_bytes - sizeof(Header);
+        if (slack >= room || room - slack > page_bytes) return std::nullopt;
+        return BlobInfo{check, page(), static_cast<std::uint32_t>(version), static_cast<std::uint16_t>(room - slack),
+                        static_cast<Encoding>(encoding)};
     }
 };
 
@@ -72,8 +83,8 @@ std::byte* BlobPool::slot_address(SlotRef ref) const {
     return memory_.data() + ref.slab * slab_bytes + std::size_t{ref.slot} * table_[ref.slab].shape().slot_bytes;
 }
 
-void BlobPool::write_blob(SlotRef ref, const Blob& blob, std::uint64_t stamp) {
-    const Header header = Header::of(blob.info, stamp);
+void BlobPool::write_blob(SlotRef ref, const Blob& blob, std::uint64_t generation) {
+    const Header header = Header::of(blob.info, table_[ref.slab].shape(), generation);
     const MutexLock lock{copy_lock(ref.slab)};
     std::byte* to = slot_address(ref);
     std::memcpy(to, &header, sizeof header);
@@ -87,6 +98,7 @@ std::size_t BlobPool::store(std::span<const Blob> blobs, std::span<StoreHandle> 
     for (bool room = true; room && stored < blobs.size();) {
         const auto part = blobs.subspan(stored, std::min(blobs.size() - stored, blobs_per_lock));
         std::size_t placed = 0;
+        std::uint64_t generation = 0;
         {
             const MutexLock lock{mutex_};
             for (; placed < part.size(); ++placed) {
@@ -98,10 +110,10 @@ std::size_t BlobPool::store(std::span<const Blob> blobs, std::span<StoreHandle> 
                 refs[placed] = *ref;
             }
             publish_counts();
+            generation = age_by(placed);
         }
-        const std::uint64_t stamp = stores_.fetch_add(placed, std::memory_order_relaxed) / stores_per_stamp;
         for (std::size_t i = 0; i < placed; ++i) {
-            write_blob(refs[i], part[i], stamp);
+            write_blob(refs[i], part[i], generation);
             handles[stored + i] = handle_of(refs[i]);
         }
         stored += placed;
@@ -110,7 +122,16 @@ std::size_t BlobPool::store(std::span<const Blob> blobs, std::span<StoreHandle> 
     return stored;
 }
 
-std::optional<BlobInfo> BlobPool::copy(StoreHandle handle, PageBytes out) const {
+std::uint64_t BlobPool::age_by(std::size_t stored) {
+    stores_ += stored;
+    if (stores_ >= std::max(heap_.slots_taken() / generations_to_old / 2, std::uint64_t{1})) {
+        stores_ = 0;
+        ++generation_;
+    }
+    return generation_;
+}
+
+std::optional<BlobInfo> BlobPool::look(StoreHandle handle, std::span<std::byte> out) const {
     const SlotRef ref = slot_of(handle);
     if (ref.slab >= table_.opened()) return std::nullopt;
     const Slab& slab = table_[ref.slab];
@@ -121,9 +142,8 @@ std::optional<BlobInfo> BlobPool::copy(StoreHandle handle, PageBytes out) const 
     const std::byte* from = memory_.data() + ref.slab * slab_bytes + std::size_t{ref.slot} * shape.slot_bytes;
     Header header{};
     std::memcpy(&header, from, sizeof header);
-    const BlobInfo info = header.info();
-    if (info.length > shape.slot_bytes - sizeof header) return std::nullopt;
-    std::memcpy(out.data(), from + sizeof header, info.length);
+    const std::optional<BlobInfo> info = header.info(shape);
+    if (info && !out.empty()) std::memcpy(out.data(), from + sizeof header, info->length);
     return info;
 }
 
@@ -154,9 +174,8 @@ std::size_t BlobPool::oldest(std::span<OldBlob> out) {
 }
 
 std::size_t BlobPool::collect_old(std::span<OldBlob> out) {
-    // Holes in old slabs are filled with young blobs. Those of the younger half stay: at least half always qualify.
-    const std::uint64_t old_enough = heap_.slots_taken() / 2;
-    const std::uint64_t now = stores_.load(std::memory_order_relaxed) / stores_per_stamp;
+    // Holes in old slabs are filled with young blobs. Those of the younger half stay: at least half always qualify, but
+    // for the few that have grown so old that they look young again.
     const Slab& slab = table_[ageing_slab_];
     const MutexLock lock{copy_lock(ageing_slab_)};
     std::size_t found = 0;
@@ -165,9 +184,8 @@ std::size_t BlobPool::collect_old(std::span<OldBlob> out) {
         const SlotRef ref{ageing_slab_, ageing_slot_};
         Header header{};
         std::memcpy(&header, slot_address(ref), sizeof header);
-        const std::uint64_t age = low_bits(now - header.stamp(), stamp_bits);
-        if ((age + 1) * stores_per_stamp < old_enough) continue;
-        out[found++] = {handle_of(ref), header.info().page};
+        if (header.age(generation_) < generations_to_old) continue;
+        out[found++] = {handle_of(ref), header.page()};
     }
     return found;
 }

@@ -24,7 +24,8 @@ namespace penumbra::vmm {
 
 struct BlobInfo {
     std::uint64_t check = 0;
-    std::uint64_t page = 0;  ///< at most 36 bits
+    std::uint32_t page = 0;     ///< page_index_bits
+    std::uint32_t version = 0;  ///< page_version_bits
     std::uint16_t length = 0;
     Encoding encoding = Encoding::raw;
 };
@@ -49,7 +50,9 @@ public:
     /// Stores blobs in order until one finds no room; returns how many were stored. `handles` is as long as `blobs`.
     [[nodiscard]] std::size_t store(std::span<const Blob> blobs, std::span<StoreHandle> handles);
     /// Copies a blob's bytes out; nothing when the handle names no stored blob. The caller compares the check.
-    [[nodiscard]] std::optional<BlobInfo> copy(StoreHandle handle, PageBytes out) const;
+    [[nodiscard]] std::optional<BlobInfo> copy(StoreHandle handle, PageBytes out) const { return look(handle, out); }
+    /// What is known of a blob without its bytes.
+    [[nodiscard]] std::optional<BlobInfo> info(StoreHandle handle) const { return look(handle, {}); }
     void free(std::span<const StoreHandle> handles);
     /// Up to out.size() blobs, about oldest first and slab by slab, so that moving them frees whole slabs. Each call
     /// goes on where the last one ended: blobs the caller left in place come again only after all others.
@@ -73,12 +76,17 @@ private:
         Mutex mutex{LockRank::leaf};
     };
     static constexpr std::size_t copy_locks = 32;
+    static constexpr std::uint64_t generations_to_old = 2;
 
     BlobPool(std::uint64_t maximum, SlabTable table, MappedRegion memory);
 
     [[nodiscard]] std::byte* slot_address(SlotRef ref) const;
     [[nodiscard]] Mutex& copy_lock(std::uint32_t slab) const { return copy_locks_[slab % copy_locks].mutex; }
-    void write_blob(SlotRef ref, const Blob& blob, std::uint64_t stamp);
+    /// Copies the bytes out as well where `out` is a page.
+    [[nodiscard]] std::optional<BlobInfo> look(StoreHandle handle, std::span<std::byte> out) const;
+    void write_blob(SlotRef ref, const Blob& blob, std::uint64_t generation);
+    /// The generation of blobs stored now.
+    std::uint64_t age_by(std::size_t stored) REQUIRES(mutex_);
     std::size_t collect_old(std::span<OldBlob> out) REQUIRES(mutex_);
     void publish_counts() REQUIRES(mutex_);
 
@@ -91,9 +99,10 @@ private:
     SlabHeap heap_ GUARDED_BY(mutex_);
     std::uint32_t ageing_slab_ GUARDED_BY(mutex_) = no_slab;  // where oldest() goes on
     std::uint32_t ageing_slot_ GUARDED_BY(mutex_) = 0;
+    std::uint64_t stores_ GUARDED_BY(mutex_) = 0;      // of the generation so far
+    std::uint64_t generation_ GUARDED_BY(mutex_) = 0;  // a quarter as many stores as blobs are kept
     // A slab's bytes are read and written under its copy lock only.
     mutable std::array<CopyLock, copy_locks> copy_locks_;
-    std::atomic<std::uint64_t> stores_{0};
     std::atomic<std::uint64_t> blobs_{0};
     std::atomic<std::uint64_t> resident_{0};
 };

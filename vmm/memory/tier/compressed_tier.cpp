@@ -16,6 +16,7 @@ namespace penumbra::vmm {
 namespace {
 
 constexpr std::size_t pages_per_turn = 8;
+constexpr const char* place = "compressed memory";
 
 /// One thread's compressor and the blobs of one turn.
 struct Workbench {
@@ -34,12 +35,18 @@ struct Workbench {
                           Incompressible incompressible) {
     const ConstPageBytes page{item.page, page_bytes};
     const std::size_t length = compressor.compress(page, space.first<CompressedTier::largest_blob>());
-    Blob blob{{0, item.identity.page, static_cast<std::uint16_t>(length), Encoding::lz4}, space.data()};
+    Blob blob{{.page = static_cast<std::uint32_t>(item.identity.page),
+               .version = static_cast<std::uint32_t>(item.identity.version),
+               .length = static_cast<std::uint16_t>(length),
+               .encoding = Encoding::lz4},
+              space.data()};
     if (length == 0) {
         if (incompressible == Incompressible::refuse) return blob;
-        blob = {{0, item.identity.page, page_bytes, Encoding::raw}, item.page};
+        blob.info.length = page_bytes;
+        blob.info.encoding = Encoding::raw;
+        blob.bytes = item.page;
     }
-    blob.info.check = page_check(item.identity, blob.info.encoding, {blob.bytes, blob.info.length});
+    blob.info.check = page_check(item.identity, page);
     if (planted(Plant::corrupt_stored_page)) {
         std::memmove(space.data(), blob.bytes, blob.info.length);
         blob.bytes = space.data();
@@ -64,7 +71,7 @@ StoreResult<StoreHandle> CompressedTier::store(const PageIdentity& identity, Con
     Error error{"compress page " + std::to_string(identity.page), "", 0, "it saves nothing; keep it elsewhere"};
     if (outcome.failure == StoreFailure::full) {
         error = {"store page " + std::to_string(identity.page),
-                 "compressed memory of " + std::to_string(limit()) + " bytes", 0,
+                 std::string{place} + " of " + std::to_string(limit()) + " bytes", 0,
                  "it is full: raise its limit or add a file tier"};
     }
     return std::unexpected{StoreError{*outcome.failure, std::move(error)}};
@@ -98,22 +105,32 @@ void CompressedTier::store_some(std::span<const StoreItem> items, std::span<Stor
     }
 }
 
-StoreResult<BlobCopy> CompressedTier::copy_blob(StoreHandle handle, const PageIdentity& identity, PageBytes out) const {
-    const auto info = pool_->copy(handle, out);
-    if (!info || info->check != page_check(identity, info->encoding, out.first(info->length))) {
-        return corrupt_page("compressed memory", identity);
-    }
-    return BlobCopy{info->length, info->encoding};
+StoreResult<BlobCopy> CompressedTier::copy_blob(StoreHandle handle, const PageOwner& owner, PageBytes out) const {
+    const std::optional<BlobInfo> info = pool_->copy(handle, out);
+    if (!info || info->page != owner.page) return corrupt_page(place, owner);
+    return BlobCopy{info->check, info->version, info->length, info->encoding};
 }
 
-StoreResult<> CompressedTier::load(StoreHandle handle, const PageIdentity& identity, PageBytes out) const {
+StoreResult<> CompressedTier::load(StoreHandle handle, const PageOwner& owner, PageBytes out) const {
     std::array<std::byte, page_bytes> blob;
-    const auto copy = copy_blob(handle, identity, blob);
+    const auto copy = copy_blob(handle, owner, blob);
     if (!copy) return std::unexpected{copy.error()};
-    if (!decode_page(copy->encoding, std::span{blob}.first(copy->length), out)) {
-        return corrupt_page("compressed memory", identity);
+    if (!decode_page(copy->encoding, std::span{blob}.first(copy->length), out) ||
+        copy->check != page_check({owner.vm, owner.page, copy->version}, ConstPageBytes{out})) {
+        return corrupt_page(place, owner);
     }
     return {};
+}
+
+bool CompressedTier::matches(StoreHandle handle, const PageOwner& owner, ConstPageBytes page) const {
+    const std::optional<BlobInfo> info = pool_->info(handle);
+    if (!info) return false;
+    const std::uint64_t number = planted(Plant::match_any_page) ? info->page : owner.page;
+    return info->page == number && info->check == page_check({owner.vm, number, info->version}, page);
+}
+
+void CompressedTier::drop_batch(std::span<const StoreHandle> handles) {
+    if (!planted(Plant::keep_dropped_copy)) pool_->free(handles);
 }
 
 }  // namespace penumbra::vmm

@@ -1,8 +1,11 @@
 // The first tier: pages as LZ4 blobs in RAM.
 //
+// A blob's check is compared where the blob is decoded: a bit that flips in it is found by the load that needs it, not
+// by the move to another tier.
+//
 // Threads: everything may be called at once from any thread; a thread that stores keeps a compressor of its own. A load
-// or copy that races with a drop is memory-safe and answers `corrupt`, or the page the identity names: the caller looks
-// at its page word again. Dropping a handle twice is a broken promise.
+// or copy that races with a drop is memory-safe and answers `corrupt`, or some version of the owner's page: the caller
+// looks at its page word again. Dropping a handle twice is a broken promise.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +25,6 @@ struct StoreItem {
     const std::byte* page = nullptr;  ///< one page; not changed by anyone during the call
 };
 
-/// What copy_blob put at the front of the caller's buffer.
-struct BlobCopy {
-    std::uint16_t length = 0;
-    Encoding encoding = Encoding::raw;
-};
-
 class CompressedTier {
 public:
     static constexpr std::size_t largest_blob = 3072;
@@ -39,13 +36,15 @@ public:
                                                  Incompressible incompressible = Incompressible::refuse);
     /// Answers `stored`, `full` or `incompressible` for each item in `outcomes`, which is as long as `items`.
     void store_batch(std::span<const StoreItem> items, std::span<StoreOutcome> outcomes, Incompressible incompressible);
-    /// Fills `out` after the check matched; otherwise leaves it alone, or spoilt where a blob does not decode.
-    [[nodiscard]] StoreResult<> load(StoreHandle handle, const PageIdentity& identity, PageBytes out) const;
-    /// Copies the stored form, check compared, for a slower tier to keep as it is.
-    [[nodiscard]] StoreResult<BlobCopy> copy_blob(StoreHandle handle, const PageIdentity& identity,
-                                                  PageBytes out) const;
-    void drop(StoreHandle handle) { pool_->free({&handle, 1}); }
-    void drop_batch(std::span<const StoreHandle> handles) { pool_->free(handles); }
+    /// Fills `out` with the page as it was stored, its check compared; `out` is spoilt where that fails.
+    [[nodiscard]] StoreResult<> load(StoreHandle handle, const PageOwner& owner, PageBytes out) const;
+    /// Whether the blob was made from exactly these contents: then it serves as the page's copy. Never true of a handle
+    /// that stores another page. Decodes nothing.
+    [[nodiscard]] bool matches(StoreHandle handle, const PageOwner& owner, ConstPageBytes page) const;
+    /// Copies the stored form with its check, for a slower tier to keep as it is. The check is not compared.
+    [[nodiscard]] StoreResult<BlobCopy> copy_blob(StoreHandle handle, const PageOwner& owner, PageBytes out) const;
+    void drop(StoreHandle handle) { drop_batch({&handle, 1}); }
+    void drop_batch(std::span<const StoreHandle> handles);
     /// As BlobPool::oldest().
     [[nodiscard]] std::size_t oldest(std::span<OldBlob> out) { return pool_->oldest(out); }
 

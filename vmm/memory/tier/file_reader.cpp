@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "base/planted.hpp"
 #include "vmm/memory/tier/page_check.hpp"
 #include "vmm/memory/tier/page_codec.hpp"
 
@@ -28,14 +29,22 @@ void FileTier::look_up(std::span<const StoreHandle> handles, std::span<std::opti
     for (std::size_t i = 0; i < handles.size(); ++i) {
         const auto slot = static_cast<std::uint64_t>(handles[i]);
         found[i].reset();
-        if (slot < allocator_.slots() && slots()[slot].length != 0) found[i] = slots()[slot];
+        if (slot < allocator_.slots() && slots()[slot].stored != 0) found[i] = slots()[slot];
     }
+}
+
+bool FileTier::matches(StoreHandle handle, const PageOwner& owner, ConstPageBytes page) const {
+    std::optional<Slot> slot;
+    look_up({&handle, 1}, {&slot, 1});
+    if (!slot) return false;
+    const std::uint64_t number = planted(Plant::match_any_page) ? std::uint64_t{slot->page} : owner.page;
+    return slot->page == number && slot->check == page_check({owner.vm, number, slot->version}, page);
 }
 
 FileReader::~FileReader() { tier_.registered_.fetch_sub(ring_.registered_bytes()); }
 
-StoreResult<> FileReader::read(StoreHandle handle, const PageIdentity& identity, PageBytes out) {
-    const ReadItem item{handle, identity, out.data()};
+StoreResult<> FileReader::read(StoreHandle handle, const PageOwner& owner, PageBytes out) {
+    const ReadItem item{handle, owner, out.data()};
     StoreOutcome outcome;
     return read_batch({&item, 1}, {&outcome, 1});
 }
@@ -65,8 +74,8 @@ void FileReader::read_some(std::span<const ReadItem> items, std::span<StoreOutco
     std::size_t count = 0;
     for (std::size_t i = 0; i < items.size(); ++i) {
         outcomes[i] = {handles[i], std::nullopt};
-        if (!slots[i]) {
-            failed(i, corrupt_page(tier_.path(), items[i].identity).error());
+        if (!slots[i] || slots[i]->page != items[i].owner.page) {
+            failed(i, corrupt_page(tier_.path(), items[i].owner).error());
             continue;
         }
         item_of[count] = i;
@@ -79,14 +88,15 @@ void FileReader::read_some(std::span<const ReadItem> items, std::span<StoreOutco
         const ReadItem& item = items[item_of[r]];
         const FileTier::Slot& slot = *slots[item_of[r]];
         if (requests[r].error_number != 0) {
-            failed(item_of[r], tier_.io_error("read page " + std::to_string(item.identity.page) + " from the swap file",
+            failed(item_of[r], tier_.io_error("read page " + std::to_string(item.owner.page) + " from the swap file",
                                               requests[r].error_number));
             continue;
         }
-        const std::span<const std::byte> stored{requests[r].data, slot.length};
-        if (page_check(item.identity, slot.encoding, stored) != slot.check ||
-            !decode_page(slot.encoding, stored, PageBytes{item.out, page_bytes})) {
-            failed(item_of[r], corrupt_page(tier_.path(), item.identity).error());
+        const std::span<const std::byte> stored{requests[r].data, slot.length()};
+        const PageBytes out{item.out, page_bytes};
+        if (!decode_page(static_cast<Encoding>(slot.encoding), stored, out) ||
+            slot.check != page_check({item.owner.vm, item.owner.page, slot.version}, ConstPageBytes{out})) {
+            failed(item_of[r], corrupt_page(tier_.path(), item.owner).error());
         }
     }
 }

@@ -13,8 +13,8 @@ namespace penumbra::vmm {
 
 struct ReadItem {
     StoreHandle handle{};
-    PageIdentity identity;
-    std::byte* out = nullptr;  ///< one page, filled only when its check matched and it decoded
+    PageOwner owner;
+    std::byte* out = nullptr;  ///< one page; spoilt where it does not decode or its check does not match
 };
 
 /// One thread at a time; ends before its tier.
@@ -28,7 +28,7 @@ public:
     FileReader(const FileReader&) = delete;
     FileReader& operator=(const FileReader&) = delete;
 
-    [[nodiscard]] StoreResult<> read(StoreHandle handle, const PageIdentity& identity, PageBytes out);
+    [[nodiscard]] StoreResult<> read(StoreHandle handle, const PageOwner& owner, PageBytes out);
     /// `outcomes`, as long as `items`, says which pages were filled; the result is the first failure in full words.
     [[nodiscard]] StoreResult<> read_batch(std::span<const ReadItem> items, std::span<StoreOutcome> outcomes);
 

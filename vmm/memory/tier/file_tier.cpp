@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "base/planted.hpp"
-#include "vmm/memory/tier/page_check.hpp"
 
 namespace penumbra::vmm {
 
@@ -18,6 +18,18 @@ constexpr std::size_t slots_per_round = 256;
 constexpr unsigned writes_per_round = 16;
 
 }  // namespace
+
+FileTier::Slot FileTier::Slot::of(const FileItem& item) {
+    PENUMBRA_ASSERT(item.length > 0 && item.length <= page_bytes, "a stored page of one byte to a page");
+    PENUMBRA_ASSERT(item.identity.page >> page_index_bits == 0, "page index too large to store");
+    constexpr std::uint64_t version_mask = (std::uint64_t{1} << page_version_bits) - 1;
+    Slot slot{.check = item.check, .stored = 1};
+    slot.page = item.identity.page & ((std::uint64_t{1} << page_index_bits) - 1);
+    slot.version = item.identity.version & version_mask;
+    slot.length_less_one = (item.length - 1U) & (page_bytes - 1);
+    slot.encoding = static_cast<std::uint64_t>(item.encoding) & 7;
+    return slot;
+}
 
 /// What one trip to the disk carries: items in order, in runs of neighbouring slots, packed into the writer's buffer.
 struct FileTier::Round {
@@ -108,10 +120,8 @@ void FileTier::fill(Round& round) {
                              run.slots * page_bytes};
         for (const std::size_t end = item + run.slots; item < end; ++item) {
             const FileItem& from = round.items[item];
-            PENUMBRA_ASSERT(from.length > 0 && from.length <= page_bytes, "a stored page of one byte to a page");
-            const std::span<const std::byte> bytes{from.bytes, from.length};
             const std::span<std::byte> to = writer_.buffer().subspan(item * page_bytes, page_bytes);
-            round.slots[item] = {page_check(from.identity, from.encoding, bytes), from.length, from.encoding};
+            round.slots[item] = Slot::of(from);
             std::memcpy(to.data(), from.bytes, from.length);
             std::memset(to.data() + from.length, 0, page_bytes - from.length);
             if (planted(Plant::corrupt_stored_page)) flip_one_bit(to.first(from.length));
@@ -172,7 +182,7 @@ void FileTier::drop_batch(std::span<const StoreHandle> handles) {
     const MutexLock lock{mutex_};
     for (const StoreHandle handle : handles) {
         const auto slot = static_cast<std::uint64_t>(handle);
-        PENUMBRA_ASSERT(slot < allocator_.slots() && slots()[slot].length != 0, "drop of a page that is not stored");
+        PENUMBRA_ASSERT(slot < allocator_.slots() && slots()[slot].stored != 0, "drop of a page that is not stored");
         slots()[slot] = {};
         allocator_.give_back(slot);
     }

@@ -1,8 +1,8 @@
 // The second tier: pages in 4 KiB slots of a swap file. Blobs from compressed memory are kept as they are.
 //
 // Threads: one thread writes at a time; drops, counters and any number of Readers, one thread each, go on beside it. A
-// read that races with a drop is safe and answers `corrupt`, or the page the identity names: the caller looks at its
-// page word again. No lock is held across I/O. Readers end before the tier.
+// read that races with a drop is safe and answers `corrupt`, or some version of the owner's page: the caller looks at
+// its page word again. No lock is held across I/O. Readers end before the tier.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 
 #include "base/mutex.hpp"
 #include "vmm/memory/tier/io_ring.hpp"
+#include "vmm/memory/tier/page_check.hpp"
 #include "vmm/memory/tier/slot_allocator.hpp"
 #include "vmm/memory/tier/swap_file.hpp"
 #include "vmm/memory/tier/tier.hpp"
@@ -26,12 +27,22 @@ struct FileTierOptions {
     IoMode io = IoMode::io_uring;      ///< what to try first
 };
 
-/// A page in stored form, for write_batch.
+/// A page in stored form, for write_batch. The check is kept as it is, and compared when the page is read.
 struct FileItem {
     PageIdentity identity;
+    std::uint64_t check = 0;           ///< page_check() of the contents
     const std::byte* bytes = nullptr;  ///< `length` of them
     std::uint16_t length = 0;          ///< 1 to 4096
     Encoding encoding = Encoding::raw;
+
+    /// A page as it is, its check taken here.
+    [[nodiscard]] static FileItem of_page(const PageIdentity& identity, ConstPageBytes page) {
+        return {identity, page_check(identity, page), page.data(), page_bytes, Encoding::raw};
+    }
+    /// What CompressedTier::copy_blob gave, its bytes at `bytes`.
+    [[nodiscard]] static FileItem of_blob(const PageOwner& owner, const BlobCopy& blob, const std::byte* bytes) {
+        return {{owner.vm, owner.page, blob.version}, blob.check, bytes, blob.length, blob.encoding};
+    }
 };
 
 class FileReader;
@@ -48,6 +59,9 @@ public:
     [[nodiscard]] StoreResult<> write_batch(std::span<const FileItem> items, std::span<StoreOutcome> outcomes);
     void drop(StoreHandle handle) { drop_batch({&handle, 1}); }
     void drop_batch(std::span<const StoreHandle> handles);
+    /// Whether the slot was written from exactly these contents. Never true of a handle that stores another page. No
+    /// I/O.
+    [[nodiscard]] bool matches(StoreHandle handle, const PageOwner& owner, ConstPageBytes page) const;
     /// One for each thread that reads.
     [[nodiscard]] Result<std::unique_ptr<FileReader>> make_reader();
 
@@ -65,11 +79,17 @@ public:
 
 private:
     friend class FileReader;
-    /// In RAM for every slot. `length` 0: not stored.
+    /// In RAM for every slot.
     struct Slot {
         std::uint64_t check = 0;
-        std::uint16_t length = 0;
-        Encoding encoding = Encoding::raw;
+        std::uint64_t page : page_index_bits = 0;
+        std::uint64_t version : page_version_bits = 0;
+        std::uint64_t length_less_one : page_shift = 0;
+        std::uint64_t encoding : 3 = 0;
+        std::uint64_t stored : 1 = 0;
+
+        [[nodiscard]] static Slot of(const FileItem& item);
+        [[nodiscard]] std::size_t length() const { return std::size_t{length_less_one} + 1; }
     };
     static_assert(sizeof(Slot) == 16);
     struct Round;

@@ -62,7 +62,7 @@ void IoRing::transfer(IoDirection direction, std::span<IoRequest> requests) {
         if (direction == IoDirection::write && planted(Plant::full_disk)) request.error_number = ENOSPC;
     }
     for (unsigned attempts = 0; attempts < attempts_allowed; ++attempts) {
-        schedule_point(Step::host, this);
+        for (unsigned turn = 0; turn < 6; ++turn) schedule_point(Step::host, this);  // a disk takes its time
         if (attempt(direction, requests) == 0) return;
     }
     for (IoRequest& request : requests) {

@@ -1,26 +1,63 @@
 #include "vmm/memory/tier/page_check.hpp"
 
+#include <unistd.h>
+
 #include <array>
 #include <string>
+
+#include "base/assert.hpp"
+#include "base/planted.hpp"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 namespace penumbra::vmm {
 
-std::uint64_t page_check(const PageIdentity& identity, Encoding encoding, std::span<const std::byte> stored) {
-    // The contents' hash is hashed again with the identity: no identity can be traded against contents, as a plain
-    // exclusive-or of the two would allow.
-    const std::array<std::uint64_t, 5> bound{XXH3_64bits(stored.data(), stored.size()), identity.vm, identity.page,
-                                             identity.version,
-                                             stored.size() << 8 | static_cast<std::uint64_t>(encoding)};
-    return XXH3_64bits(bound.data(), sizeof bound);
+namespace {
+
+/// Builds with test switches promise the same run for the same input.
+[[nodiscard]] std::uint64_t make_seed() {
+    std::uint64_t seed = 0x9e3779b97f4a7c15;
+    if (!test_switches) PENUMBRA_ASSERT(::getentropy(&seed, sizeof seed) == 0, "the kernel has random numbers");
+    return seed;
 }
 
-std::unexpected<StoreError> corrupt_page(std::string_view where, const PageIdentity& identity) {
+[[nodiscard]] std::uint64_t process_seed() {
+    static const std::uint64_t seed = make_seed();
+    return seed;
+}
+
+[[nodiscard]] std::uint64_t identity_hash(const PageIdentity& identity) {
+    const std::array<std::uint64_t, 3> bound{identity.vm, identity.page,
+                                             identity.version & ((std::uint64_t{1} << page_version_bits) - 1)};
+    return XXH3_64bits_withSeed(bound.data(), sizeof bound, process_seed());
+}
+
+}  // namespace
+
+ContentHash content_hash(ConstPageBytes page) {
+    return ContentHash{XXH3_64bits_withSeed(page.data(), page.size(), process_seed())};
+}
+
+// Both halves are hashes: what takes one identity's check to another's is as unlikely as any other collision, and the
+// way back gives the contents' hash without reading the contents.
+std::uint64_t page_check(const PageIdentity& identity, ContentHash contents) {
+    return identity_hash(identity) ^ static_cast<std::uint64_t>(contents);
+}
+
+std::uint64_t page_check(const PageIdentity& identity, Encoding encoding, std::span<const std::byte> stored) {
+    const std::uint64_t form = stored.size() << 8 | static_cast<std::uint64_t>(encoding);
+    return identity_hash(identity) ^ XXH3_64bits_withSeed(stored.data(), stored.size(), process_seed() + form);
+}
+
+ContentHash checked_contents(const PageIdentity& identity, std::uint64_t check) {
+    return ContentHash{identity_hash(identity) ^ check};
+}
+
+std::unexpected<StoreError> corrupt_page(std::string_view where, const PageOwner& owner) {
     return std::unexpected{
         StoreError{StoreFailure::corrupt,
-                   Error{"trust the stored page", std::string{where} + ", page " + std::to_string(identity.page), 0,
+                   Error{"trust the stored page", std::string{where} + ", page " + std::to_string(owner.page), 0,
                          "its check does not match what was stored; the page is not used"}}};
 }
 

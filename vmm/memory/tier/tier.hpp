@@ -1,6 +1,7 @@
 // A tier keeps evicted pages: compressed RAM, a file, later a remote store. The pager decides what goes where; a tier
-// stores, loads, checks and forgets. Every stored page carries a check over contents, VM, page and version, so a stale
-// or misdirected answer is caught like a flipped bit.
+// stores, loads, checks and forgets. Every stored page carries a check over contents, VM, page and version, so a
+// misdirected answer is caught like a flipped bit. The version lies beside the stored bytes: who asks for a page need
+// not know it, and a copy that is kept while its page is in use can be asked whether it still says what the page says.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +16,22 @@
 
 namespace penumbra::vmm {
 
-/// The identity that a stored page's check is bound to. `page` is the index of the page in the guest's window.
+inline constexpr unsigned page_index_bits = 28;    ///< of a page's number: windows of up to 1 TiB
+inline constexpr unsigned page_version_bits = 20;  ///< of a version; higher bits do not count
+
+/// Whose page: a VM of this process and the index of the page in its window.
+struct PageOwner {
+    std::uint64_t vm = 0;
+    std::uint64_t page = 0;
+};
+
+/// The identity that a stored page's check is bound to.
 struct PageIdentity {
     std::uint64_t vm = 0;
     std::uint64_t page = 0;
     std::uint64_t version = 0;
+
+    [[nodiscard]] PageOwner owner() const { return {vm, page}; }
 };
 
 /// Where a tier keeps a page. 36 bits, so that it fits the page word; meaningless outside the tier that gave it.
@@ -43,6 +55,14 @@ using StoreResult = std::expected<T, StoreError>;
 
 /// How a stored page's bytes are to be read.
 enum class Encoding : std::uint8_t { raw, lz4 };
+
+/// A page's stored form on its way to another tier, but for its bytes.
+struct BlobCopy {
+    std::uint64_t check = 0;
+    std::uint32_t version = 0;
+    std::uint16_t length = 0;
+    Encoding encoding = Encoding::raw;
+};
 
 /// One page's answer in a batch: small, so that a batch allocates nothing. `handle` counts only when `stored()`.
 struct StoreOutcome {
