@@ -117,6 +117,7 @@ enum class Plant : std::uint8_t {
     copy_unchecked,           ///< a page goes back to its copy though it was changed meanwhile
     rescue_forgets_copy,      ///< a page that comes back from its slot leaves its copy there
     keep_dropped_copy,        ///< compressed memory keeps what it was told to drop
+    free_shared_early,        ///< a blob goes with the page that brought it, though others share it
     match_any_page,           ///< a stored copy serves any page that has its contents
     kick_wakes_nobody,        ///< the background pass sleeps on when it is asked for
     // Bugs of the remote store.

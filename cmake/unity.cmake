@@ -4,11 +4,12 @@
 set(penumbra_alone
   "tests/(host|support)/"
   "tests/kvm/machine_(large|svm)"
-  "tests/unit/(accelerator_svm|block|device_t|dma|report_|serial|shadow|subscriber_index|table|virt)"
+  "tests/unit/(accelerator_svm|block|compressed|device_t|dma|report_|serial|shadow|subscriber_index|table|virt)"
   "vmm/boot/(boot_state|linux_bzimage)[.]cpp"
   "vmm/control/qmp/session[.]cpp"
   "vmm/devices/pci/pci_config[.]cpp"
   "vmm/kvm/(cpu_state|assist/linear_memory)[.]cpp"
+  "vmm/memory/tier/(compressed_tier|remote/)"
   "vmm/run[.]cpp")
 list(JOIN penumbra_alone "|" penumbra_alone)
 

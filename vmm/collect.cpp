@@ -41,8 +41,12 @@ std::vector<TierReport> tier_reports(const PagerState& state) {
     std::vector<TierReport> tiers;
     const std::uint64_t limbo = state.limbo->used();
     tiers.push_back({"limbo", limbo, limbo << page_shift});
-    if (state.compressed) tiers.push_back({"lz4", state.compressed->pages(), state.compressed->charged_bytes()});
-    if (state.file) tiers.push_back({"file", state.file->pages(), state.file->pages() << page_shift});
+    if (state.compressed)
+        tiers.push_back({state.compressed->codec() == Codec::lz4 ? "lz4" : "zstd", state.compressed->pages(),
+                         state.compressed->charged_bytes()});
+    if (const FileTier* file = state.slow.file()) tiers.push_back({"file", file->pages(), file->pages() << page_shift});
+    if (const RemoteTier* remote = state.slow.remote())
+        tiers.push_back({"remote", remote->pages(), remote->pages() << page_shift});
     return tiers;
 }
 
@@ -87,7 +91,7 @@ RunReport collect_report(Machine& machine) {
     report.memory.guest_bytes = machine.options().memory_bytes;
     report.memory.budget_bytes = state.budget.limit();
     report.memory.peak_charged_bytes = state.budget.peak();
-    report.memory.io_buffer_bytes = state.file ? state.file->io_buffer_bytes() : 0;
+    report.memory.io_buffer_bytes = state.slow.file() != nullptr ? state.slow.file()->io_buffer_bytes() : 0;
     report.memory.pinned_bytes =
         pinned_guest_bytes(report.memory.io_buffer_bytes) + (memory.pages_under_long_io() << page_shift);
     report.pager.faults = state.stats.faults.get();
@@ -147,7 +151,9 @@ ProgressState collect_progress(Machine& machine) {
     progress.resident_bytes = resident_pages(state) << page_shift;
     progress.limbo_bytes = std::uint64_t{state.limbo->used()} << page_shift;
     progress.lz4_bytes = state.compressed ? state.compressed->charged_bytes() : 0;
-    progress.file_bytes = state.file ? state.file->pages() << page_shift : 0;
+    progress.slow_bytes = ((state.slow.file() != nullptr ? state.slow.file()->pages() : 0) +
+                           (state.slow.remote() != nullptr ? state.slow.remote()->pages() : 0))
+                          << page_shift;
     progress.faults = state.stats.faults.get();
     return progress;
 }

@@ -40,9 +40,11 @@ Result<> Machine::build_memory() {
     MemoryOptions memory;
     memory.memory_bytes = options_.memory_bytes;
     memory.budget_bytes = options_.budget_bytes;
-    memory.compress = options_.swaps_to(SwapKind::lz4);
+    memory.compress = options_.compresses();
+    if (options_.swaps_to(SwapKind::zstd)) memory.codec = Codec::zstd;
     for (const SwapTier& tier : options_.swap) {
         if (tier.kind == SwapKind::file) memory.swap_path = tier.path;
+        if (tier.kind == SwapKind::remote) memory.store_url = tier.path;
     }
     memory.take_out = options_.take_out;
     memory.fault_workers = options_.fault_workers;

@@ -78,7 +78,8 @@ protected:
     /// What the tiers hold for pages in the window, too.
     [[nodiscard]] std::uint64_t stored() {
         PagerState& state = memory_->state();
-        return (state.compressed ? state.compressed->pages() : 0) + (state.file ? state.file->pages() : 0);
+        return (state.compressed ? state.compressed->pages() : 0) +
+               (state.slow.file() != nullptr ? state.slow.file()->pages() : 0);
     }
     [[nodiscard]] std::uint64_t served() { return memory_->state().copies.times_served().get(); }
 

@@ -90,7 +90,7 @@ void Model::check_accounts() {
     if (subject_.state->budget.pages() != resident + occupied) fail_("quiet: the budget counts wrong");
     if (subject_.state->compressed && subject_.state->compressed->pages() != compressed)
         fail_("quiet: the compressed tier keeps what nobody owns");
-    if (subject_.state->file && subject_.state->file->pages() != stored)
+    if (subject_.state->slow.file() != nullptr && subject_.state->slow.file()->pages() != stored)
         fail_("quiet: the file tier keeps what nobody owns");
 }
 

@@ -49,7 +49,8 @@ std::unique_ptr<vmm::PagerState> World::state_of(const Plan& plan) {
     if (plan.file) file = must(vmm::FileTier::create({"/dev/shm", std::uint64_t{1} << 20, vmm::IoMode::blocking}));
     return std::make_unique<vmm::PagerState>(window_of(plan), 1, must(vmm::PageStates::create(plan.pages)),
                                              must(vmm::Limbo::create(plan.limbo_slots)), std::move(compressed),
-                                             std::move(file), std::uint64_t{plan.budget_pages} << page_shift);
+                                             vmm::SlowTiers(std::move(file), nullptr),
+                                             std::uint64_t{plan.budget_pages} << page_shift);
 }
 
 World::World(const Plan& the_plan, Threads& the_threads, Model& the_model)

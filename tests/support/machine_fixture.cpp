@@ -90,7 +90,7 @@ std::vector<std::uint64_t> TestMachine::movements() {
             state.budget.pages(),
             state.limbo->used(),
             state.compressed ? state.compressed->pages() : 0,
-            state.file ? state.file->pages() : 0};
+            state.slow.file() != nullptr ? state.slow.file()->pages() : 0};
 }
 
 bool TestMachine::pause_until_quiet() {

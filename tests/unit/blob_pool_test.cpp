@@ -57,11 +57,11 @@ TEST(BlobPool, KeepsBlobsOfEveryLength) {
     ASSERT_TRUE(pool.has_value());
     std::vector<StoreHandle> handles;
     for (std::size_t length = 1; length <= page_bytes; ++length) handles.push_back(*put(**pool, length, length));
-    EXPECT_EQ((*pool)->blobs(), page_bytes);
+    EXPECT_EQ((*pool)->pages(), page_bytes);
     for (std::size_t length = 1; length <= page_bytes; ++length)
         expect_blob(**pool, handles[length - 1], length, length);
     (*pool)->free(handles);
-    EXPECT_EQ((*pool)->blobs(), 0U);
+    EXPECT_EQ((*pool)->pages(), 0U);
     EXPECT_EQ((*pool)->resident_bytes(), 0U) << "empty slabs go back";
     std::array<std::byte, page_bytes> out{};
     for (const StoreHandle handle : handles) EXPECT_FALSE((*pool)->copy(handle, out).has_value());
@@ -159,7 +159,7 @@ TEST(BlobPool, OldestComesFirstAndEveryBlobComesOnce) {
         (*pool)->free(handles);
     }
     EXPECT_GT(from_older_half, seen.size() * 8 / 10);
-    EXPECT_LT((*pool)->resident_bytes(), (*pool)->blobs() * 1600 * 3 / 2) << "moving the oldest frees whole slabs";
+    EXPECT_LT((*pool)->resident_bytes(), (*pool)->pages() * 1600 * 3 / 2) << "moving the oldest frees whole slabs";
 }
 
 TEST(BlobPool, OldestGoesPastBlobsThatStay) {

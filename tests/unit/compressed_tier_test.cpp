@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <random>
 #include <thread>
 #include <vector>
@@ -97,11 +98,17 @@ TEST(CompressedTier, NoiseIsRefusedOrStoredRawAsAsked) {
 
 TEST(CompressedTier, ABatchAnswersForEachPage) {
     CompressedTier tier = make_tier(megabyte);
-    const auto pages = test::library_pages(64);
     const Page noise = test::noise_page(4);
+    const auto library = test::library_pages(64);
+    std::vector<Page> pages;
+    for (std::uint64_t i = 0; i < 2000; ++i) {
+        pages.push_back(library[i % library.size()]);
+        std::memcpy(pages.back().data(), &i, sizeof i);  // no two are alike
+    }
     std::vector<StoreItem> items;
-    for (std::size_t i = 0; i < 2000; ++i)
-        items.push_back({{1, i, 0}, i % 3 == 0 ? noise.data() : pages[i % 64].data()});
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+        items.push_back({{1, i, 0}, i % 3 == 0 ? noise.data() : pages[i].data()});
+    }
     std::vector<StoreOutcome> outcomes(items.size());
     tier.store_batch(items, outcomes, Incompressible::refuse);
     Page out{};

@@ -10,7 +10,7 @@ namespace {
 
 using enum PageState;
 
-constexpr std::array all_states{zero, resident, limbo, packing, compressed, stored};
+constexpr std::array all_states{zero, resident, limbo, packing, compressed, stored, remote};
 constexpr std::uint64_t last_version = (1U << page_version_bits) - 1;
 
 PageWord word(PageState state, std::uint64_t version = 0, std::uint64_t handle = 0) {
@@ -49,10 +49,13 @@ TEST(PageWord, OnlyLimboAndPackingAreInASlot) {
 
 TEST(PageWord, LegalMovesAreTheDiagram) {
     const std::vector<std::pair<PageState, PageState>> same_version{
-        {zero, resident},      {resident, resident}, {resident, limbo},      {resident, compressed}, {resident, stored},
-        {resident, zero},      {resident, packing},  {limbo, packing},       {limbo, resident},      {limbo, zero},
-        {packing, compressed}, {packing, stored},    {packing, resident},    {packing, zero},        {packing, limbo},
-        {compressed, stored},  {compressed, zero},   {compressed, resident}, {stored, resident},     {stored, zero}};
+        {zero, resident},    {resident, resident},    {resident, limbo},     {resident, compressed},
+        {resident, stored},  {resident, zero},        {resident, packing},   {limbo, packing},
+        {limbo, resident},   {limbo, zero},           {packing, compressed}, {packing, stored},
+        {packing, resident}, {packing, zero},         {packing, limbo},      {compressed, stored},
+        {compressed, zero},  {compressed, resident},  {stored, resident},    {stored, zero},
+        {resident, remote},  {packing, remote},       {compressed, remote},  {remote, resident},
+        {remote, zero},      {compressed, compressed}};
     for (const PageState from : all_states) {
         for (const PageState to : all_states) {
             const bool listed = std::ranges::find(same_version, std::pair{from, to}) != same_version.end();

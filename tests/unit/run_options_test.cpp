@@ -32,7 +32,15 @@ TEST_F(RunOptionsTest, TiersAreOrderedAndGivenOnce) {
         arguments.swap = twice;
         EXPECT_FALSE(parse_run_options(arguments));
     }
-    for (const char* unknown : {"zstd", "", "file:", "LZ4", "lz4:", "file"}) {
+    arguments.swap = {"redis://store:7000", "file:/a", "zstd"};
+    EXPECT_EQ(parse_run_options(arguments).value().swap,
+              (std::vector<SwapTier>{
+                  {SwapKind::zstd, ""}, {SwapKind::file, "/a"}, {SwapKind::remote, "redis://store:7000"}}));
+    arguments.swap = {"zstd", "lz4"};
+    EXPECT_FALSE(parse_run_options(arguments)) << "one codec";
+    arguments.swap = {"redis://"};
+    EXPECT_FALSE(parse_run_options(arguments));
+    for (const char* unknown : {"zst", "redis", "", "file:", "LZ4", "lz4:", "file"}) {
         arguments.swap = {unknown};
         const auto refused = parse_run_options(arguments);
         ASSERT_FALSE(refused) << unknown;

@@ -65,9 +65,9 @@ std::string Progress::line(const ProgressState& state, TimePoint now) const {
     if (fraction >= 0) text = fmt::format("{:3.0f} %", std::floor(fraction * 100));
     text += eta_text(fraction, seconds_of(now - started_));
     if (!text.empty()) text += ", ";
-    return text + fmt::format("{} pages verified, resident {}, limbo {}, lz4 {}, file {}, {} faults/s",
+    return text + fmt::format("{} pages verified, resident {}, limbo {}, compressed {}, stored {}, {} faults/s",
                               human_count(state.pages_verified), size(state.resident_bytes), size(state.limbo_bytes),
-                              size(state.lz4_bytes), size(state.file_bytes),
+                              size(state.lz4_bytes), size(state.slow_bytes),
                               human_count(static_cast<std::uint64_t>(fault_rate_)));
 }
 

@@ -17,8 +17,8 @@ struct ProgressState {
     std::uint64_t resident_bytes = 0;
     std::uint64_t limbo_bytes = 0;
     std::uint64_t lz4_bytes = 0;
-    std::uint64_t file_bytes = 0;
-    std::uint64_t faults = 0;  ///< since the start
+    std::uint64_t slow_bytes = 0;  ///< in the file and on the remote store
+    std::uint64_t faults = 0;      ///< since the start
 };
 
 enum class ProgressStyle : std::uint8_t { bar, plain };

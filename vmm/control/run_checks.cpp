@@ -59,7 +59,7 @@ Result<> check_swap(const RunOptions& options, std::vector<std::string>& notes) 
     for (const SwapTier& tier : options.swap) {
         if (tier.kind == SwapKind::file) PENUMBRA_TRY(check_swap_path(tier.path));
     }
-    const bool lz4_alone = options.swaps_to(SwapKind::lz4) && !options.swaps_to(SwapKind::file);
+    const bool lz4_alone = options.swaps_to(SwapKind::lz4) && options.swap.size() == 1;
     if (lz4_alone && options.memory_bytes * 10 > options.budget_bytes * lz4_ratio_tenths) {
         notes.push_back(
             fmt::format("warning: --memory {} will hardly fit --budget {} by compression alone (real pages "

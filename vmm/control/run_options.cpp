@@ -7,6 +7,8 @@
 #include <initializer_list>
 #include <limits>
 
+#include "vmm/memory/tier/remote/endpoint.hpp"
+
 namespace penumbra::vmm {
 
 namespace {
@@ -41,6 +43,8 @@ Result<> take_swap(RunOptions& options, const std::vector<std::string>& words) {
         }
         options.swap.push_back(std::move(tier));
     }
+    if (options.swaps_to(SwapKind::lz4) && options.swaps_to(SwapKind::zstd))
+        return fail("use", "--swap lz4 and --swap zstd together", "choose one of them");
     std::ranges::sort(options.swap, {}, &SwapTier::kind);
     return {};
 }
@@ -143,8 +147,14 @@ bool RunOptions::swaps_to(SwapKind kind) const {
 Result<SwapTier> parse_swap_tier(const std::string& text) {
     constexpr std::string_view scheme = "file:";
     if (text == "lz4") return SwapTier{SwapKind::lz4, {}};
+    if (text == "zstd") return SwapTier{SwapKind::zstd, {}};
+    if (text.starts_with("redis:") || text.starts_with("redis+")) {
+        PENUMBRA_TRY(RemoteUrl::parse(text));
+        return SwapTier{SwapKind::remote, text};
+    }
     if (!text.starts_with(scheme)) {
-        return fail("use", fmt::format("--swap '{}': unknown tier", text), "the known tiers are lz4 and file:PATH");
+        return fail("use", fmt::format("--swap '{}': unknown tier", text),
+                    "the known tiers are lz4, zstd, file:PATH and redis://HOST");
     }
     if (text.size() == scheme.size()) {
         return fail("use", fmt::format("--swap '{}': the path is empty", text), "write --swap file:PATH");
@@ -208,7 +218,10 @@ void declare_run_options(CLI::App& command, RunArguments& into) {
     word("--budget", into.budget, "Host RAM the guest may occupy, whatever state its pages are in (default: --memory)",
          "SIZE");
     word("--cpus", into.cpus, "Virtual CPUs (default 1; at most 64)", "N");
-    words("--swap", into.swap, "Where evicted pages go: lz4 (compressed RAM) or file:PATH; once each", "TIER");
+    words("--swap", into.swap,
+          "Where evicted pages go: lz4 or zstd (compressed RAM), file:PATH, redis://HOST[:PORT] (a Redis or "
+          "Valkey store; also redis+unix:// and redis+cluster://); once each",
+          "TIER");
     command.add_flag("--accel", into.accelerator, "Add the accelerator and let it work on guest memory too");
     words("--payload", into.payload,
           "File whose bytes fill guest memory; repeatable (default: this machine's libraries)", "FILE");

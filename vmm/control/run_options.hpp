@@ -19,11 +19,11 @@ class App;
 namespace penumbra::vmm {
 
 /// In the order a page travels through them.
-enum class SwapKind : std::uint8_t { lz4, file };
+enum class SwapKind : std::uint8_t { lz4, zstd, file, remote };
 
 struct SwapTier {
     SwapKind kind = SwapKind::lz4;
-    std::string path;  ///< of the swap file; empty for lz4
+    std::string path;  ///< of the swap file; the URL of the remote store; empty for lz4 and zstd
 
     friend bool operator==(const SwapTier&, const SwapTier&) = default;
 };
@@ -41,7 +41,7 @@ struct RunOptions {
     std::vector<std::string> payload;  ///< files whose bytes fill a freestanding guest's memory; not empty then
     std::uint64_t memory_bytes = gib;
     std::uint64_t budget_bytes = gib;
-    std::vector<SwapTier> swap;  ///< at most one of each kind, in the order of SwapKind
+    std::vector<SwapTier> swap;  ///< at most one of each kind, and of lz4 and zstd, in the order of SwapKind
     unsigned cpus = 1;
     unsigned fault_workers = 2;
     std::uint64_t seed = 1;
@@ -58,6 +58,7 @@ struct RunOptions {
     std::string qmp_path;   ///< of the control socket; empty: none
 
     [[nodiscard]] bool swaps_to(SwapKind kind) const;
+    [[nodiscard]] bool compresses() const { return swaps_to(SwapKind::lz4) || swaps_to(SwapKind::zstd); }
     [[nodiscard]] bool runs_linux() const { return !guest_os.empty(); }
 };
 
@@ -80,7 +81,7 @@ void declare_run_options(CLI::App& command, RunArguments& into);
 /// Turns words into options: sizes, numbers, names, defaults. Touches nothing on the host.
 [[nodiscard]] Result<RunOptions> parse_run_options(const RunArguments& arguments);
 
-/// "lz4" or "file:PATH".
+/// "lz4", "zstd", "file:PATH", or the URL of a Redis or Valkey store (RemoteUrl::parse).
 [[nodiscard]] Result<SwapTier> parse_swap_tier(const std::string& text);
 
 struct ValidatedRun {

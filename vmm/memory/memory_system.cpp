@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -51,15 +52,25 @@ Result<> MemorySystem::build(const MemoryOptions& options) {
     PENUMBRA_TRY_ASSIGN(std::unique_ptr<Limbo> limbo, Limbo::create(limbo_slots(options.budget_bytes)));
     std::optional<CompressedTier> compressed;
     if (options.compress) {
-        PENUMBRA_TRY_ASSIGN(CompressedTier tier, CompressedTier::create(options.budget_bytes));
+        PENUMBRA_TRY_ASSIGN(CompressedTier tier, CompressedTier::create(options.budget_bytes, options.codec));
         compressed.emplace(std::move(tier));
     }
     std::unique_ptr<FileTier> file;
     if (!options.swap_path.empty()) {
         PENUMBRA_TRY_ASSIGN(file, FileTier::create({options.swap_path, options.memory_bytes * 2, IoMode::io_uring}));
     }
+    std::unique_ptr<RemoteTier> remote;
+    if (!options.store_url.empty()) {
+        RemoteTierOptions store;
+        store.url = options.store_url;
+        store.capacity_bytes = options.memory_bytes * 2;
+        // Other users may read a command line.
+        if (const char* password = std::getenv("PENUMBRA_STORE_PASSWORD")) store.password = password;
+        PENUMBRA_TRY_ASSIGN(remote, RemoteTier::create(store));
+    }
     state_ = std::make_unique<PagerState>(ram_.pages(), next_vm_id(), std::move(words), std::move(limbo),
-                                          std::move(compressed), std::move(file), options.budget_bytes);
+                                          std::move(compressed), SlowTiers(std::move(file), std::move(remote)),
+                                          options.budget_bytes);
     const TakeOutMode mode = uffd_.has(bridge::UffdFeature::move) ? options.take_out : TakeOutMode::copy;
     PENUMBRA_TRY_ASSIGN(Window window, Window::create(uffd_, ram_.pages(), state_->limbo->staging(), mode));
     window_.emplace(std::move(window));

@@ -33,7 +33,9 @@ struct MemoryOptions {
     std::uint64_t memory_bytes = 0;
     std::uint64_t budget_bytes = 0;
     bool compress = false;                     ///< a compressed tier
+    Codec codec = Codec::lz4;                  ///< its
     std::string swap_path;                     ///< a file tier; empty: none
+    std::string store_url;                     ///< a remote tier (RemoteUrl::parse); empty: none
     TakeOutMode take_out = TakeOutMode::move;  ///< falls back to copy where the kernel cannot move
     unsigned fault_workers = 4;                ///< beside the one that reads messages; at least 2
     FaultReading reading = FaultReading::follow;

@@ -51,7 +51,7 @@ std::size_t Reclaimer::pack(std::size_t wanted, PackTarget target) {
         reuse_copies(packing);
         if (!packing.any(Packing::Fate::to_store)) break;
         if (state_.compressed) store_compressed(packing);
-        if (state_.file && target == PackTarget::any) store_to_file(packing);
+        if (state_.slow.any() && target == PackTarget::any) store_slowly(packing);
         put_back(packing);
     }
     keep_returned(packing);
@@ -117,7 +117,7 @@ void Reclaimer::store_compressed(Packing& packing) {
                         pointer_to(state_.limbo->page_of_slot(packing.span.first + i))};
         at[count++] = i;
     }
-    const Incompressible incompressible = state_.file ? Incompressible::refuse : Incompressible::store_raw;
+    const Incompressible incompressible = state_.slow.any() ? Incompressible::refuse : Incompressible::store_raw;
     state_.compressed->store_batch(std::span{items.data(), count}, std::span{outcomes.data(), count}, incompressible);
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
@@ -131,9 +131,9 @@ void Reclaimer::store_compressed(Packing& packing) {
     state_.budget.note_peak();
 }
 
-void Reclaimer::store_to_file(Packing& packing) {
+void Reclaimer::store_slowly(Packing& packing) {
     std::array<FileItem, batch> items;
-    std::array<StoreOutcome, batch> outcomes;
+    std::array<SlowOutcome, batch> outcomes;
     std::array<std::uint32_t, batch> at;
     std::size_t count = 0;
     for (std::uint32_t i = 0; i < packing.span.count; ++i) {
@@ -144,13 +144,13 @@ void Reclaimer::store_to_file(Packing& packing) {
         at[count++] = i;
     }
     if (count == 0) return;
-    write_to_file(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    write_slowly(std::span{items.data(), count}, std::span{outcomes.data(), count});
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
         Packing::Slot& slot = packing.slots[at[n]];
         slot.fate = Packing::Fate::done;
-        const PageWord stored = slot.word.moved_to(PageState::stored, static_cast<std::uint64_t>(outcomes[n].handle));
-        if (!state_.words.change(slot.page, slot.word, stored)) state_.file->drop(outcomes[n].handle);
+        const PageCopy copy = outcomes[n].copy;
+        if (!state_.words.change(slot.page, slot.word, slot.word.moved_to(copy))) state_.slow.drop(copy);
     }
 }
 
@@ -197,15 +197,12 @@ std::size_t Reclaimer::empty(const Packing& packing) {
     return emptied;
 }
 
-/// A file without room gets some from copies of pages that are in the window.
-void Reclaimer::write_to_file(std::span<const FileItem> items, std::span<StoreOutcome> outcomes) {
-    StoreResult<> written = state_.file->write_batch(items, outcomes);
-    while (!written && written.error().failure == StoreFailure::full && drop_copies(CopyTier::file, batch) > 0) {
-        const auto stored = [](const StoreOutcome& outcome) { return outcome.stored(); };
-        const auto first = static_cast<std::size_t>(std::ranges::find_if_not(outcomes, stored) - outcomes.begin());
-        // Those that found room lie in front, unless the disk had trouble of its own.
-        if (std::ranges::any_of(outcomes.subspan(first), stored)) break;
-        written = state_.file->write_batch(items.subspan(first), outcomes.subspan(first));
+/// Tiers without room get some from copies of pages that are in the window.
+void Reclaimer::write_slowly(std::span<const FileItem> items, std::span<SlowOutcome> outcomes) {
+    StoreResult<> written = state_.slow.write_batch(items, outcomes);
+    while (!written && written.error().failure == StoreFailure::full &&
+           drop_copies(CopyTier::file, batch) + drop_copies(CopyTier::remote, batch) > 0) {
+        written = state_.slow.write_batch(items, outcomes);
     }
     if (!written) note_failure(written.error().error);
 }
@@ -214,6 +211,19 @@ bool Reclaimer::drop_copy_of(PageIndex page, PageWord word) {
     if (!state_.words.change(page, word, word.with_copy({}))) return false;
     state_.copies.drop(word.copy());
     return true;
+}
+
+/// A blob got another place. Of pages on their way somewhere it keeps its old one.
+bool Reclaimer::relocate(std::uint64_t page, StoreHandle from, StoreHandle to) {
+    if (page >= state_.words.pages()) return false;
+    const PageIndex index{static_cast<std::uint32_t>(page)};
+    const PageWord word = state_.words.load(index);
+    const PageCopy moved{CopyTier::compressed, to};
+    if (word.only_copy() == PageCopy{CopyTier::compressed, from})
+        return state_.words.change(index, word, word.moved_to(moved));
+    if (word.state() == PageState::resident && word.copy() == PageCopy{CopyTier::compressed, from})
+        return state_.words.change(index, word, word.with_copy(moved));
+    return false;
 }
 
 std::size_t Reclaimer::drop_copies(CopyTier tier, std::size_t wanted) {
@@ -230,7 +240,7 @@ std::size_t Reclaimer::drop_copies(CopyTier tier, std::size_t wanted) {
 std::size_t Reclaimer::write_back(std::size_t wanted) {
     std::array<OldBlob, batch> old;
     std::array<FileItem, batch> items;
-    std::array<StoreOutcome, batch> outcomes;
+    std::array<SlowOutcome, batch> outcomes;
     std::array<PageWord, batch> words;
     std::array<PageIndex, batch> pages{};
     const std::size_t found = state_.compressed->oldest(std::span{old.data(), std::min(wanted, batch)});
@@ -251,15 +261,15 @@ std::size_t Reclaimer::write_back(std::size_t wanted) {
         pages[count++] = page;
     }
     if (count == 0) return moved;
-    write_to_file(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    write_slowly(std::span{items.data(), count}, std::span{outcomes.data(), count});
     for (std::size_t n = 0; n < count; ++n) {
         if (!outcomes[n].stored()) continue;
-        const PageWord stored = words[n].moved_to(PageState::stored, static_cast<std::uint64_t>(outcomes[n].handle));
-        if (state_.words.change(pages[n], words[n], stored) || planted(Plant::write_back_unchecked)) {
+        const PageCopy copy = outcomes[n].copy;
+        if (state_.words.change(pages[n], words[n], words[n].moved_to(copy)) || planted(Plant::write_back_unchecked)) {
             state_.compressed->drop(words[n].store_handle());
             ++moved;
         } else {
-            state_.file->drop(outcomes[n].handle);
+            state_.slow.drop(copy);
         }
     }
     return moved;

@@ -1,6 +1,7 @@
 // Where each guest page is: one 64-bit word per page, changed by compare-and-swap, through named legal moves only.
 //
-//   zero --fault--> resident --take out--> limbo --claim--> packing --store--> compressed --write back--> stored
+//   zero --fault--> resident --take out--> limbo --claim--> packing --store--> compressed --write back--> stored,
+//   remote
 //                      ^                     |                 |  |                |                       |
 //                      `------ rescue -------+-----------------'  `-> zero         `------- fault ---------'
 //
@@ -27,12 +28,13 @@ enum class PageState : std::uint8_t {
     packing,     ///< in its staging slot while a tier reads it
     compressed,  ///< a blob in the compressed tier
     stored,      ///< a slot of the file tier
+    remote,      ///< on the store across the network
 };
 
 /// Number of a page within the window, from 0.
 enum class PageIndex : std::uint32_t {};
 
-enum class CopyTier : std::uint8_t { none, compressed, file };
+enum class CopyTier : std::uint8_t { none, compressed, file, remote };
 
 /// A tier's copy of a page that is in the window or in a slot. Who holds one drops it, hands it on, or goes back to it.
 struct PageCopy {
@@ -69,6 +71,7 @@ public:
     [[nodiscard]] constexpr PageCopy only_copy() const {
         if (state() == PageState::compressed) return {CopyTier::compressed, store_handle()};
         if (state() == PageState::stored) return {CopyTier::file, store_handle()};
+        if (state() == PageState::remote) return {CopyTier::remote, store_handle()};
         return {};
     }
 
@@ -78,8 +81,10 @@ public:
                         (handle << handle_shift)};
     }
     [[nodiscard]] constexpr PageWord moved_to(PageCopy copy) const {
-        return moved_to(copy.tier == CopyTier::compressed ? PageState::compressed : PageState::stored,
-                        static_cast<std::uint64_t>(copy.handle));
+        const PageState to = copy.tier == CopyTier::compressed ? PageState::compressed
+                             : copy.tier == CopyTier::file     ? PageState::stored
+                                                               : PageState::remote;
+        return moved_to(to, static_cast<std::uint64_t>(copy.handle));
     }
     /// Of a resident page.
     [[nodiscard]] constexpr PageWord with_copy(PageCopy copy) const {
@@ -124,8 +129,11 @@ private:
         case packing:
             return same_version && to.state() != packing;
         case compressed:
-            return same_version && (to.state() == stored || to.state() == resident || to.state() == zero);
+            // To another place in compressed memory, when that is tidied.
+            return same_version && (to.state() == compressed || to.state() == stored || to.state() == remote ||
+                                    to.state() == resident || to.state() == zero);
         case stored:
+        case remote:
             return same_version && (to.state() == resident || to.state() == zero);
     }
     return false;

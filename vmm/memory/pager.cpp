@@ -27,8 +27,8 @@ PageBuffer& thread_buffer() { return per_thread<PageBuffer>(); }
 
 /// What read_ahead() fetched for this thread. An entry counts only while the page's word is the one it was read under.
 struct ReadAhead {
-    std::array<PageBuffer, FileReader::depth> buffers;
-    std::array<std::pair<PageIndex, PageWord>, FileReader::depth> keys{};
+    std::array<PageBuffer, SlowReader::depth> buffers;
+    std::array<std::pair<PageIndex, PageWord>, SlowReader::depth> keys{};
     std::size_t count = 0;
 
     [[nodiscard]] const std::byte* find(PageIndex page, PageWord word) const {
@@ -50,8 +50,8 @@ std::string page_name(PageIndex page) { return "guest page " + std::to_string(st
 Result<std::unique_ptr<Pager>> Pager::create(PagerState& state, Reclaimer& reclaimer, unsigned readers) {
     std::unique_ptr<Pager> pager(new Pager(state, reclaimer));
     const MutexLock lock(pager->readers_mutex_);
-    for (unsigned i = 0; state.file && i < readers; ++i) {
-        PENUMBRA_TRY_ASSIGN(std::unique_ptr<FileReader> reader, state.file->make_reader());
+    for (unsigned i = 0; state.slow.any() && i < readers; ++i) {
+        PENUMBRA_TRY_ASSIGN(std::unique_ptr<SlowReader> reader, state.slow.make_reader());
         pager->readers_.push_back(std::move(reader));
     }
     return pager;
@@ -144,7 +144,7 @@ Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
     const StoreResult<> loaded =
         word.state() == PageState::compressed
             ? state_.compressed->load(word.store_handle(), state_.identity(page, word).owner(), out)
-            : read_file(page, word, out);
+            : read_slow(page, word, out);
     if (loaded) return hva_of(buffer.bytes.data());
     // The answer may be wrong because the page was moved to another tier while it was being read: then the word says
     // so.
@@ -154,23 +154,23 @@ Result<std::optional<Hva>> Pager::load(PageIndex page, PageWord word) {
     return std::unexpected{std::move(error)};
 }
 
-std::unique_ptr<FileReader> Pager::borrow_reader() {
+std::unique_ptr<SlowReader> Pager::borrow_reader() {
     const MutexLock lock(readers_mutex_);
     while (readers_.empty()) reader_free_.wait(readers_mutex_);
-    std::unique_ptr<FileReader> reader = std::move(readers_.back());
+    std::unique_ptr<SlowReader> reader = std::move(readers_.back());
     readers_.pop_back();
     return reader;
 }
 
-void Pager::return_reader(std::unique_ptr<FileReader> reader) {
+void Pager::return_reader(std::unique_ptr<SlowReader> reader) {
     const MutexLock lock(readers_mutex_);
     readers_.push_back(std::move(reader));
     reader_free_.notify_one();
 }
 
-StoreResult<> Pager::read_file(PageIndex page, PageWord word, PageBytes out) {
-    std::unique_ptr<FileReader> reader = borrow_reader();
-    const StoreResult<> result = reader->read(word.store_handle(), state_.identity(page, word).owner(), out);
+StoreResult<> Pager::read_slow(PageIndex page, PageWord word, PageBytes out) {
+    std::unique_ptr<SlowReader> reader = borrow_reader();
+    const StoreResult<> result = reader->read(word.only_copy(), state_.identity(page, word).owner(), out);
     return_reader(std::move(reader));
     return result;
 }
@@ -178,25 +178,24 @@ StoreResult<> Pager::read_file(PageIndex page, PageWord word, PageBytes out) {
 void Pager::read_ahead(std::span<const Hvp> pages) {
     std::unique_ptr<ReadAhead>& ahead = thread_read_ahead();
     if (!ahead) ahead = std::make_unique<ReadAhead>();
-    std::array<ReadItem, FileReader::depth> items;
-    std::array<StoreOutcome, FileReader::depth> outcomes;
-    std::array<std::pair<PageIndex, PageWord>, FileReader::depth> keys;
+    std::array<SlowReader::Item, SlowReader::depth> items;
+    std::array<bool, SlowReader::depth> filled{};
+    std::array<std::pair<PageIndex, PageWord>, SlowReader::depth> keys;
     ahead->count = 0;
     std::size_t count = 0;
     for (const Hvp page : pages) {
         const PageIndex index = state_.index_of(page);
         const PageWord word = state_.words.load(index);
-        if (word.state() != PageState::stored || count == items.size()) continue;
-        items[count] = {word.store_handle(), state_.identity(index, word).owner(), ahead->buffers[count].bytes.data()};
+        if (!is_slow(word) || count == items.size()) continue;
+        items[count] = {word.only_copy(), state_.identity(index, word).owner(), ahead->buffers[count].bytes.data()};
         keys[count++] = {index, word};
     }
     if (count < 2) return;  // one page is read by its own fault
-    std::unique_ptr<FileReader> reader = borrow_reader();
-    (void)reader->read_batch(std::span{items.data(), count}, std::span{outcomes.data(), count});
+    std::unique_ptr<SlowReader> reader = borrow_reader();
+    reader->read_batch(std::span{items.data(), count}, std::span{filled.data(), count});
     return_reader(std::move(reader));
     // What could not be read keeps a key that matches no word, so its own fault reads it again and reports.
-    for (std::size_t i = 0; i < count; ++i)
-        ahead->keys[i] = outcomes[i].stored() ? keys[i] : std::pair{keys[i].first, PageWord{}};
+    for (std::size_t i = 0; i < count; ++i) ahead->keys[i] = filled[i] ? keys[i] : std::pair{keys[i].first, PageWord{}};
     ahead->count = count;
 }
 
@@ -242,6 +241,7 @@ void Pager::conclude(Hvp page, ResolvedPage& resolved, Conclusion conclusion) {
             return;
         case PageState::compressed:
         case PageState::stored:
+        case PageState::remote:
             state_.stats.swapped_in.add();
             if (ticket.state() == PageState::compressed && planted(Plant::drop_before_install)) return;
             state_.copies.keep(ticket.only_copy());

@@ -8,13 +8,12 @@
 #include "shadow-mmu/fault/page_source.hpp"
 #include "vmm/memory/pager_state.hpp"
 #include "vmm/memory/reclaim.hpp"
-#include "vmm/memory/tier/file_reader.hpp"
 
 namespace penumbra::vmm {
 
 class Pager final : public mmu::PageSource {
 public:
-    /// `readers` bounds how many faults read the file tier at once.
+    /// `readers` bounds how many faults read slow tiers at once.
     [[nodiscard]] static Result<std::unique_ptr<Pager>> create(PagerState& state, Reclaimer& reclaimer,
                                                                unsigned readers);
 
@@ -27,7 +26,7 @@ public:
     /// The same for a thread that may not wait for room: that there is none is an error.
     [[nodiscard]] mmu::PageSource& at_once() { return at_once_; }
 
-    /// Reads those of the pages that are in the file tier, all at once, into a buffer of the calling thread; its next
+    /// Reads those of the pages that are in a slow tier, all at once, into a buffer of the calling thread; its next
     /// faults on them need no I/O. A page that moves meanwhile is simply read again.
     void read_ahead(std::span<const Hvp> pages);
 
@@ -35,9 +34,7 @@ public:
     [[nodiscard]] bool is_under_pressure() const { return reclaimer_.is_near_work(); }
 
     /// True when the page is on a slow medium: its fault belongs on a thread that may wait milliseconds.
-    [[nodiscard]] bool is_slow(Hvp page) const {
-        return state_.words.load(state_.index_of(page)).state() == PageState::stored;
-    }
+    [[nodiscard]] bool is_slow(Hvp page) const { return is_slow(state_.words.load(state_.index_of(page))); }
 
 private:
     enum class Room : std::uint8_t { wait, at_once };
@@ -61,12 +58,15 @@ private:
     Pager(PagerState& state, Reclaimer& reclaimer) : state_(state), reclaimer_(reclaimer) {}
 
     [[nodiscard]] Result<mmu::ResolvedPage> resolve(Hvp page, Room room, mmu::FaultAccess access);
+    [[nodiscard]] static bool is_slow(PageWord word) {
+        return word.state() == PageState::stored || word.state() == PageState::remote;
+    }
     [[nodiscard]] Result<> charge(Room room);
     /// Fills the calling thread's buffer from a tier. nullopt: the page moved meanwhile, look again.
     [[nodiscard]] Result<std::optional<Hva>> load(PageIndex page, PageWord word);
-    [[nodiscard]] StoreResult<> read_file(PageIndex page, PageWord word, PageBytes out);
-    [[nodiscard]] std::unique_ptr<FileReader> borrow_reader() EXCLUDES(readers_mutex_);
-    void return_reader(std::unique_ptr<FileReader> reader) EXCLUDES(readers_mutex_);
+    [[nodiscard]] StoreResult<> read_slow(PageIndex page, PageWord word, PageBytes out);
+    [[nodiscard]] std::unique_ptr<SlowReader> borrow_reader() EXCLUDES(readers_mutex_);
+    void return_reader(std::unique_ptr<SlowReader> reader) EXCLUDES(readers_mutex_);
     [[nodiscard]] Result<> wait_while_held(PageIndex page) const;
     void put_word_back(PageIndex page, PageWord ticket);
     void settle_copy(PageIndex page, const mmu::ResolvedPage& resolved, PageCopy copy);
@@ -76,7 +76,7 @@ private:
     AtOnce at_once_{*this};
     Mutex readers_mutex_{LockRank::tier};
     CondVar reader_free_;
-    std::vector<std::unique_ptr<FileReader>> readers_ GUARDED_BY(readers_mutex_);
+    std::vector<std::unique_ptr<SlowReader>> readers_ GUARDED_BY(readers_mutex_);
 };
 
 }  // namespace penumbra::vmm

@@ -13,8 +13,8 @@
 #include "vmm/memory/kept_copies.hpp"
 #include "vmm/memory/limbo.hpp"
 #include "vmm/memory/page_state.hpp"
+#include "vmm/memory/slow_tiers.hpp"
 #include "vmm/memory/tier/compressed_tier.hpp"
-#include "vmm/memory/tier/file_tier.hpp"
 
 namespace penumbra::vmm {
 
@@ -34,14 +34,13 @@ struct PagerStats {
 
 struct PagerState {
     PagerState(HvpRange window_pages, std::uint64_t vm, PageStates page_states, std::unique_ptr<Limbo> limbo_ring,
-               std::optional<CompressedTier> compressed_tier, std::unique_ptr<FileTier> file_tier,
-               std::uint64_t budget_bytes)
+               std::optional<CompressedTier> compressed_tier, SlowTiers slow_tiers, std::uint64_t budget_bytes)
         : window(window_pages),
           vm_id(vm),
           words(std::move(page_states)),
           limbo(std::move(limbo_ring)),
           compressed(std::move(compressed_tier)),
-          file(std::move(file_tier)),
+          slow(std::move(slow_tiers)),
           budget(budget_bytes, [this] { return compressed ? compressed->charged_bytes() : 0; }),
           // Half a page each: an eighth of the budget.
           copies(budget_bytes / page_bytes / 4, [this](PageCopy copy) { drop(copy); }) {}
@@ -56,15 +55,15 @@ struct PagerState {
 
     /// Takes a copy, if there is one, out of its tier.
     void drop(PageCopy copy) {
-        if (copy.tier == CopyTier::compressed) compressed->drop(copy.handle);
-        if (copy.tier == CopyTier::file) file->drop(copy.handle);
+        if (copy.tier == CopyTier::compressed) return compressed->drop(copy.handle);
+        slow.drop(copy);
     }
 
     /// Whether a copy was made of just these bytes of the page.
     [[nodiscard]] bool matches(PageIndex page, PageCopy copy, ConstPageBytes bytes) const {
         const PageOwner owner{vm_id, static_cast<std::uint64_t>(page)};
-        return copy.tier == CopyTier::file ? file->matches(copy.handle, owner, bytes)
-                                           : compressed->matches(copy.handle, owner, bytes);
+        return copy.tier == CopyTier::compressed ? compressed->matches(copy.handle, owner, bytes)
+                                                 : slow.matches(copy, owner, bytes);
     }
 
     /// The page's content is not wanted any more. Inside a discard bracket, so that nobody puts it in meanwhile.
@@ -87,7 +86,7 @@ struct PagerState {
     PageStates words;
     std::unique_ptr<Limbo> limbo;
     std::optional<CompressedTier> compressed;
-    std::unique_ptr<FileTier> file;
+    SlowTiers slow;
     Budget budget;
     KeptCopies copies;
     PagerStats stats;

@@ -167,8 +167,12 @@ bool Reclaimer::step() {
     bool progress = false;
     if (in_limbo < limits_.limbo_target && may_evict) progress = evict(batch, Blockable::yes) > 0;
     if (in_limbo >= limits_.limbo_target || !progress) progress = pack(batch, PackTarget::any) > 0 || progress;
-    if (state_.file && state_.compressed && state_.compressed->charged_bytes() > limits_.pool_share) {
+    if (state_.slow.any() && state_.compressed && state_.compressed->charged_bytes() > limits_.pool_share) {
         progress = write_back(batch) > 0 || progress;
+    }
+    if (state_.compressed) {
+        (void)state_.compressed->compact(
+            batch, [this](std::uint64_t page, StoreHandle from, StoreHandle to) { return relocate(page, from, to); });
     }
     if (!progress) progress = drop_copies(CopyTier::compressed, batch) > 0;
     return progress;

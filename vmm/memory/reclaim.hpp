@@ -86,9 +86,10 @@ private:
     void claim_pages(Packing& packing);
     void reuse_copies(Packing& packing);
     [[nodiscard]] bool drop_copy_of(PageIndex page, PageWord word);
-    void write_to_file(std::span<const FileItem> items, std::span<StoreOutcome> outcomes);
+    [[nodiscard]] bool relocate(std::uint64_t page, StoreHandle from, StoreHandle to);
+    void write_slowly(std::span<const FileItem> items, std::span<SlowOutcome> outcomes);
     void store_compressed(Packing& packing);
-    void store_to_file(Packing& packing);
+    void store_slowly(Packing& packing);
     void put_back(Packing& packing);
     void keep_returned(Packing& packing);
 

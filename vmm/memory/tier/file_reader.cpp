@@ -4,7 +4,6 @@
 #include <array>
 #include <optional>
 
-#include "base/planted.hpp"
 #include "vmm/memory/tier/page_check.hpp"
 #include "vmm/memory/tier/page_codec.hpp"
 
@@ -22,23 +21,6 @@ Result<std::unique_ptr<FileReader>> FileTier::make_reader() {
     if (buffer == IoBuffer::registered) registered_.fetch_sub(FileReader::buffer_bytes - kept);
     if (!ring) return std::unexpected{std::move(ring).error()};
     return std::unique_ptr<FileReader>{new FileReader(*this, std::move(*ring))};
-}
-
-void FileTier::look_up(std::span<const StoreHandle> handles, std::span<std::optional<Slot>> found) const {
-    const MutexLock lock{mutex_};
-    for (std::size_t i = 0; i < handles.size(); ++i) {
-        const auto slot = static_cast<std::uint64_t>(handles[i]);
-        found[i].reset();
-        if (slot < allocator_.slots() && slots()[slot].stored != 0) found[i] = slots()[slot];
-    }
-}
-
-bool FileTier::matches(StoreHandle handle, const PageOwner& owner, ConstPageBytes page) const {
-    std::optional<Slot> slot;
-    look_up({&handle, 1}, {&slot, 1});
-    if (!slot) return false;
-    const std::uint64_t number = planted(Plant::match_any_page) ? std::uint64_t{slot->page} : owner.page;
-    return slot->page == number && slot->check == page_check({owner.vm, number, slot->version}, page);
 }
 
 FileReader::~FileReader() { tier_.registered_.fetch_sub(ring_.registered_bytes()); }

@@ -19,18 +19,6 @@ constexpr unsigned writes_per_round = 16;
 
 }  // namespace
 
-FileTier::Slot FileTier::Slot::of(const FileItem& item) {
-    PENUMBRA_ASSERT(item.length > 0 && item.length <= page_bytes, "a stored page of one byte to a page");
-    PENUMBRA_ASSERT(item.identity.page >> page_index_bits == 0, "page index too large to store");
-    constexpr std::uint64_t version_mask = (std::uint64_t{1} << page_version_bits) - 1;
-    Slot slot{.check = item.check, .stored = 1};
-    slot.page = item.identity.page & ((std::uint64_t{1} << page_index_bits) - 1);
-    slot.version = item.identity.version & version_mask;
-    slot.length_less_one = (item.length - 1U) & (page_bytes - 1);
-    slot.encoding = static_cast<std::uint64_t>(item.encoding) & 7;
-    return slot;
-}
-
 /// What one trip to the disk carries: items in order, in runs of neighbouring slots, packed into the writer's buffer.
 struct FileTier::Round {
     std::span<const FileItem> items;

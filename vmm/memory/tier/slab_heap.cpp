@@ -7,21 +7,7 @@ namespace penumbra::vmm {
 
 namespace {
 
-constexpr std::uint64_t idle_pages_allowed = 64;  // below this, and
-constexpr std::uint64_t idle_share_allowed = 16;  // below a sixteenth of the pool, lone idle pages are let be
-constexpr unsigned slabs_per_trim = 64;
-constexpr unsigned discards_per_trim = 16;  // bounds how long one release may take
 constexpr unsigned discards_at_limit = 256;
-
-[[nodiscard]] std::uint16_t page_bit(unsigned page) { return static_cast<std::uint16_t>(1U << page); }
-
-[[nodiscard]] unsigned lowest_free_slot(const Slab& slab) {
-    for (unsigned word = 0; word < slab.taken.size(); ++word) {
-        const std::uint64_t taken = slab.taken[word].load(std::memory_order_relaxed);
-        if (taken != ~std::uint64_t{0}) return word * 64 + static_cast<unsigned>(std::countr_one(taken));
-    }
-    return max_slots;
-}
 
 }  // namespace
 
@@ -63,6 +49,7 @@ std::uint32_t SlabHeap::open_slab(std::uint8_t slab_class) {
     Slab& slab = table_[index];
     slab.slab_class.store(slab_class, std::memory_order_relaxed);
     slab.bucket = 0;
+    free_slots_[slab_class] += slab.shape().slots;
     partial_[slab_class][0].push_back(table_, index);
     by_age_.push_back(table_, index);
     return index;
@@ -79,6 +66,7 @@ void SlabHeap::close_slab(std::uint32_t index) {
     }
     if (slab.bucket != no_bucket) partial_[slab.slab_class][slab.bucket].remove(table_, index);
     slab.bucket = no_bucket;
+    free_slots_[slab.slab_class] -= slab.shape().slots;
     by_age_.remove(table_, index);
     free_.push_back(table_, index);
 }
@@ -100,19 +88,21 @@ std::optional<SlotRef> SlabHeap::take(std::size_t bytes, std::uint64_t limit_byt
     const bool opened = index == no_slab;
     if (opened) index = open_slab(slab_class);
     if (index == no_slab) return std::nullopt;
+    const std::optional<SlotRef> ref = take_in(index, limit_bytes);
+    if (!ref && opened) close_slab(index);
+    return ref;
+}
 
+std::optional<SlotRef> SlabHeap::take_in(std::uint32_t index, std::uint64_t limit_bytes) {
     Slab& slab = table_[index];
-    const unsigned slot = lowest_free_slot(slab);
+    const unsigned slot = slab.lowest_free();
     const PageSpan span = pages_of(slab.shape(), slot);
     unsigned fresh = untouched(slab, span);
     if (fresh > 0 && (resident_pages_ + fresh) * page_bytes > limit_bytes) {
         if (idle_pages_ > 0) trim(table_.opened(), discards_at_limit);
         // Trimming may have taken idle pages from under this very slot: count again.
         fresh = untouched(slab, span);
-        if ((resident_pages_ + fresh) * page_bytes > limit_bytes) {
-            if (opened) close_slab(index);
-            return std::nullopt;
-        }
+        if ((resident_pages_ + fresh) * page_bytes > limit_bytes) return std::nullopt;
     }
     for (unsigned page = span.first; page <= span.last; ++page) {
         if ((slab.touched & page_bit(page)) != 0 && page_is_idle(slab, page)) --idle_pages_;
@@ -122,6 +112,8 @@ std::optional<SlotRef> SlabHeap::take(std::size_t bytes, std::uint64_t limit_byt
     slab.set_taken(slot, true);
     ++slab.used;
     ++slots_taken_;
+    taken_bytes_ += slab.shape().slot_bytes;
+    --free_slots_[slab.slab_class];
     place_by_fullness(index);
     return SlotRef{index, slot};
 }
@@ -133,6 +125,8 @@ void SlabHeap::release(SlotRef ref) {
     slab.set_taken(ref.slot, false);
     --slab.used;
     --slots_taken_;
+    taken_bytes_ -= slab.shape().slot_bytes;
+    ++free_slots_[slab.slab_class];
     const PageSpan span = pages_of(slab.shape(), ref.slot);
     for (unsigned page = span.first; page <= span.last; ++page) idle_pages_ += page_is_idle(slab, page) ? 1U : 0U;
     if (slab.used == 0) {
@@ -146,35 +140,6 @@ void SlabHeap::release(SlotRef ref) {
 void SlabHeap::rejuvenate(std::uint32_t slab) {
     by_age_.remove(table_, slab);
     by_age_.push_back(table_, slab);
-}
-
-void SlabHeap::trim_if_worthwhile() {
-    if (idle_pages_ <= idle_pages_allowed || idle_pages_ * idle_share_allowed <= resident_pages_) return;
-    trim(slabs_per_trim, discards_per_trim);
-}
-
-void SlabHeap::trim(unsigned slabs, unsigned discards) {
-    unsigned done = 0;
-    for (unsigned seen = 0; seen < slabs && done < discards; ++seen) {
-        if (trim_cursor_ >= table_.opened()) trim_cursor_ = 0;
-        done += trim_slab(trim_cursor_++);
-    }
-}
-
-unsigned SlabHeap::trim_slab(std::uint32_t index) {
-    Slab& slab = table_[index];
-    unsigned discards = 0;
-    for (unsigned page = 0; page < slab_pages; ++page) {
-        unsigned end = page;
-        while (end < slab_pages && (slab.touched & page_bit(end)) != 0 && page_is_idle(slab, end)) ++end;
-        if (end == page) continue;
-        memory_.discard(index * slab_bytes + (page << page_shift), std::size_t{end - page} << page_shift);
-        resident_pages_ -= end - page;
-        idle_pages_ -= end - page;
-        for (; page < end; ++page) slab.touched = static_cast<std::uint16_t>(slab.touched & ~page_bit(page));
-        ++discards;
-    }
-    return discards;
 }
 
 }  // namespace penumbra::vmm

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -36,12 +37,23 @@ struct Slab {
     [[nodiscard]] bool is_taken(unsigned slot) const {
         return (taken[slot / 64].load(std::memory_order_relaxed) >> (slot % 64) & 1) != 0;
     }
-    /// Any slot from `first` to `last` taken? At most a page's worth of slots.
+    /// Any slot from `first` to `last` taken?
     [[nodiscard]] bool any_taken(unsigned first, unsigned last) const {
-        for (unsigned slot = first; slot <= last; ++slot) {
-            if (is_taken(slot)) return true;
+        for (unsigned word = first / 64; word <= last / 64; ++word) {
+            std::uint64_t mask = ~std::uint64_t{0};
+            if (word == first / 64) mask <<= first % 64;
+            if (word == last / 64) mask &= ~std::uint64_t{0} >> (63 - last % 64);
+            if ((taken[word].load(std::memory_order_relaxed) & mask) != 0) return true;
         }
         return false;
+    }
+    /// max_slots when there is none.
+    [[nodiscard]] unsigned lowest_free() const {
+        for (unsigned word = 0; word < taken.size(); ++word) {
+            const std::uint64_t bits = taken[word].load(std::memory_order_relaxed);
+            if (bits != ~std::uint64_t{0}) return word * 64 + static_cast<unsigned>(std::countr_one(bits));
+        }
+        return max_slots;
     }
     void set_taken(unsigned slot, bool now_taken) {
         auto& word = taken[slot / 64];
@@ -52,7 +64,12 @@ struct Slab {
 };
 static_assert(sizeof(Slab) <= 64);
 
+/// Of Slab::touched.
+[[nodiscard]] constexpr std::uint16_t page_bit(unsigned page) { return static_cast<std::uint16_t>(1U << page); }
+
 struct SlotRef {
+    friend constexpr bool operator==(const SlotRef&, const SlotRef&) = default;
+
     std::uint32_t slab = 0;
     std::uint32_t slot = 0;
 };

@@ -53,8 +53,8 @@ struct StoreError {
 template <class T = void>
 using StoreResult = std::expected<T, StoreError>;
 
-/// How a stored page's bytes are to be read.
-enum class Encoding : std::uint8_t { raw, lz4 };
+/// How a stored page's bytes are to be read. `filled`: 8 bytes, which the whole page repeats.
+enum class Encoding : std::uint8_t { raw, lz4, zstd, filled };
 
 /// A page's stored form on its way to another tier, but for its bytes.
 struct BlobCopy {
