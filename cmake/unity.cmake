@@ -9,7 +9,7 @@ set(penumbra_alone
   "vmm/control/qmp/session[.]cpp"
   "vmm/devices/pci/pci_config[.]cpp"
   "vmm/kvm/(cpu_state|assist/linear_memory)[.]cpp"
-  "vmm/memory/tier/(compressed_tier|remote/)"
+  "vmm/memory/tier/compressed_tier[.]cpp"
   "vmm/run[.]cpp")
 list(JOIN penumbra_alone "|" penumbra_alone)
 
