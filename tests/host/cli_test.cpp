@@ -133,7 +133,8 @@ TEST_F(CliTest, BadSizesAndNumbersAreRefused) {
 }
 
 TEST_F(CliTest, BadTiersAreRefused) {
-    expect_run_refused({"--swap", "zstd"}, "the known tiers are lz4 and file:PATH");
+    expect_run_refused({"--swap", "zst"}, "the known tiers are lz4, zstd, file:PATH and redis://HOST");
+    expect_run_refused({"--swap", "lz4", "--swap", "zstd"}, "choose one");
     expect_run_refused({"--swap", "lz4", "--swap", "lz4"}, "twice");
     expect_run_refused({"--swap", "file:" + at("work/a"), "--swap", "file:" + at("work/b")}, "twice");
     expect_run_refused({"--swap", "file:"}, "path is empty");

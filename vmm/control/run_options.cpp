@@ -44,7 +44,7 @@ Result<> take_swap(RunOptions& options, const std::vector<std::string>& words) {
         options.swap.push_back(std::move(tier));
     }
     if (options.swaps_to(SwapKind::lz4) && options.swaps_to(SwapKind::zstd))
-        return fail("use", "--swap lz4 and --swap zstd together", "choose one of them");
+        return fail("use", "--swap lz4 and --swap zstd: a machine compresses in one way", "choose one of them");
     std::ranges::sort(options.swap, {}, &SwapTier::kind);
     return {};
 }
