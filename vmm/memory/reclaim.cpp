@@ -160,12 +160,12 @@ bool Reclaimer::wait_for_slots(std::uint32_t slots) {
     return !stop_ && !slots_refused_;
 }
 
+bool Reclaimer::may_evict() const { return state_.budget.pages() > state_.limbo->used() + limits_.resident_floor; }
+
 bool Reclaimer::step() {
     const std::uint64_t in_limbo = state_.limbo->used();
-    const std::uint64_t all = state_.budget.pages();
-    const bool may_evict = all > in_limbo + limits_.resident_floor;
     bool progress = false;
-    if (in_limbo < limits_.limbo_target && may_evict) progress = evict(batch, Blockable::yes) > 0;
+    if (in_limbo < limits_.limbo_target && may_evict()) progress = evict(batch, Blockable::yes) > 0;
     if (in_limbo >= limits_.limbo_target || !progress) progress = pack(batch, PackTarget::any) > 0 || progress;
     if (state_.slow.any() && state_.compressed && state_.compressed->charged_bytes() > limits_.pool_share) {
         progress = write_back(batch) > 0 || progress;
@@ -183,7 +183,8 @@ void Reclaimer::help() {
     constexpr std::size_t few = 16;
     helpers_.fetch_add(1, std::memory_order_seq_cst);
     if (!state_.stopping.load(std::memory_order_seq_cst)) {
-        (void)evict(few, Blockable::no);
+        // Below the floor a guest would go on by a page in, a page out, and nobody would be told that it does not fit.
+        if (may_evict()) (void)evict(few, Blockable::no);
         (void)pack(few, PackTarget::memory_only);
         state_.budget.announce_room();
     }

@@ -79,6 +79,7 @@ private:
     void run();
     void pass();
     [[nodiscard]] bool step();
+    [[nodiscard]] bool may_evict() const;
     [[nodiscard]] bool free_wanted_slots() EXCLUDES(mutex_);
     void give_up() EXCLUDES(mutex_);
     void note_failure(const Error& error) EXCLUDES(mutex_);
