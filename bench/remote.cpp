@@ -176,8 +176,13 @@ Result<> Bench::other_side(Score* score, const char* test, unsigned depth, Keysp
 /// Empties what redis-benchmark wrote and Penumbra dropped; in nobody's time.
 Result<> Bench::tidy_up() {
     tier_->drop_batch(handles_);
-    while (tier_->health().pending_drops > 0) ::usleep(1000);
     constexpr std::chrono::seconds patience{10};
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (tier_->health().pending_drops > 0) {
+        if (std::chrono::steady_clock::now() > until)
+            return fail("take dropped pages off", "redis-server", "run it again");
+        ::usleep(1000);
+    }
     PENUMBRA_TRY_ASSIGN(auto connection, vmm::Connection::open({{}, 0, server_->socket()}, patience));
     connection.queue({"SELECT", std::to_string(fresh_keys.database)});
     connection.queue({"FLUSHDB"});

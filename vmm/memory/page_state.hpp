@@ -1,7 +1,7 @@
 // Where each guest page is: one 64-bit word per page, changed by compare-and-swap, through named legal moves only.
 //
-//   zero --fault--> resident --take out--> limbo --claim--> packing --store--> compressed --write back--> stored,
-//   remote
+//   zero --fault--> resident --take out--> limbo --claim--> packing --store--> compressed --write back--> stored (or
+//   remote)
 //                      ^                     |                 |  |                |                       |
 //                      `------ rescue -------+-----------------'  `-> zero         `------- fault ---------'
 //
@@ -9,8 +9,8 @@
 // fault prove that the content it resolved is still the newest.
 //
 // A page that came back for reading keeps its copy in the tier it came from: named by the word while it is resident, by
-// its slot while it is there. If it leaves unchanged it goes back to that copy, under which version that ever was
-// stored.
+// its slot while it is there. If it leaves unchanged it goes back to that copy, which keeps the version it was
+// stored under.
 #pragma once
 
 #include <atomic>

@@ -45,11 +45,6 @@ std::uint64_t page_check(const PageIdentity& identity, ContentHash contents) {
     return identity_hash(identity) ^ static_cast<std::uint64_t>(contents);
 }
 
-std::uint64_t page_check(const PageIdentity& identity, Encoding encoding, std::span<const std::byte> stored) {
-    const std::uint64_t form = stored.size() << 8 | static_cast<std::uint64_t>(encoding);
-    return identity_hash(identity) ^ XXH3_64bits_withSeed(stored.data(), stored.size(), process_seed() + form);
-}
-
 ContentHash checked_contents(const PageIdentity& identity, std::uint64_t check) {
     return ContentHash{identity_hash(identity) ^ check};
 }

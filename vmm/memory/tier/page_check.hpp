@@ -21,9 +21,6 @@ enum class ContentHash : std::uint64_t {};
 [[nodiscard]] inline std::uint64_t page_check(const PageIdentity& identity, ConstPageBytes page) {
     return page_check(identity, content_hash(page));
 }
-/// Over the stored form instead, for a tier whose medium may hand out anything: compared before it is decoded.
-[[nodiscard]] std::uint64_t page_check(const PageIdentity& identity, Encoding encoding,
-                                       std::span<const std::byte> stored);
 /// The contents that `check` was made of, if it was made for `identity`.
 [[nodiscard]] ContentHash checked_contents(const PageIdentity& identity, std::uint64_t check);
 
