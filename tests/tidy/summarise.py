@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Adds up JUnit files written by ctest. Prints each failure and each skip with its reason; the last line is
-"passed failed skipped" as three numbers."""
+"""Adds up JUnit files written by ctest. Prints each failure with the end of what it printed and each skip with its
+reason; the last line is "passed failed skipped" as three numbers."""
 
 import re
 import sys
@@ -19,6 +19,13 @@ def skip_reason(case):
     return " ".join(found.group(1).split()) or "no reason given" if found else message
 
 
+def last_words(case, lines=30, columns=240):
+    """What a failed test printed from its first failed expectation on, or else at its end; bounded."""
+    said = (case.findtext("system-out") or "").splitlines()
+    first = next((at for at, line in enumerate(said) if ": Failure" in line or "WARNING: " in line), len(said) - lines)
+    return [f"    {line[:columns]}" for line in said[max(first, 0):][:lines]]
+
+
 def main(paths):
     passed = failed = skipped = 0
     for path in paths:
@@ -31,7 +38,8 @@ def main(paths):
                 passed += 1
             else:
                 failed += 1
-                print(f"FAILED   {case.get('name')}")
+                print(f"FAILED   {case.get('name')} after {float(case.get('time') or 0):.1f} s")
+                print(*last_words(case), sep="\n")
     print(passed, failed, skipped)
 
 
