@@ -108,15 +108,23 @@ public:
     /// The entry that translates `gfn`: a leaf of any size, or the empty entry of the lowest table on the way. slot is
     /// null when a table page on the way is missing.
     [[nodiscard]] Cursor find(Gfn gfn, Level lowest = Level::page_4k) {
-        const Cursor cursor = walk(gfn, lowest);
-        return cursor.level > lowest && Memory::load_ordered(*cursor.slot) == 0 ? Cursor{} : cursor;
+        for (;;) {
+            const Cursor cursor = walk(gfn, lowest);
+            if (cursor.level == lowest) return cursor;
+            const std::uint64_t raw = Memory::load_ordered(*cursor.slot);
+            if (raw == 0) return {};
+            if (!Format::leads_down(raw)) return cursor;  // else it was linked since: each turn ends deeper
+        }
     }
     /// As find(), but links missing table pages down to `lowest`. slot is null when there are no more pages: reclaim()
     /// outside sections may bring some.
     [[nodiscard]] Cursor find_or_create(Gfn gfn, Level lowest = Level::page_4k) {
         for (;;) {  // each turn links one level or finds it linked
             const Cursor cursor = walk(gfn, lowest);
-            if (cursor.level == lowest || Memory::load_ordered(*cursor.slot) != 0) return cursor;
+            if (cursor.level == lowest) return cursor;
+            const std::uint64_t raw = Memory::load_ordered(*cursor.slot);
+            if (Format::leads_down(raw)) continue;
+            if (raw != 0) return cursor;
             const std::optional<Hvp> node = nodes_.allocate();
             if (!node && planted(Plant::reclaim_in_section)) (void)reclaim();
             if (!node) return {};
@@ -144,9 +152,11 @@ public:
                 steps += static_cast<unsigned>(count);
                 continue;
             }
-            if (Memory::load_ordered(*cursor.slot) != 0 && fn(gfn, cursor) == Visit::stop) return gfn;
-            gfn = std::min(end, next_at(gfn, cursor.level));
             ++steps;
+            const std::uint64_t raw = Memory::load_ordered(*cursor.slot);
+            if (Format::leads_down(raw)) continue;
+            if (raw != 0 && fn(gfn, cursor) == Visit::stop) return gfn;
+            gfn = std::min(end, next_at(gfn, cursor.level));
         }
         return gfn;
     }

@@ -73,7 +73,8 @@ TEST_F(RemoteFailureTest, AConnectionThatAlwaysBreaksIsAnErrorUntilItHeals) {
     EXPECT_EQ(read.count(StoreFailure::corrupt), 0U);
     EXPECT_TRUE(read.nothing_wrong(pages_));
     EXPECT_NE(read.message().find("page "), std::string::npos) << read.message();
-    EXPECT_NE(read.message().find("reset"), std::string::npos) << read.message();
+    // What the host says of a connection that the other end cut depends on who was at it: a reader or a writer.
+    EXPECT_TRUE(read.message().contains("reset") || read.message().contains("Broken pipe")) << read.message();
     EXPECT_EQ(tier->health().state, RemoteState::failing);
     proxy_->cut_each_after(test::RedisProxy::never);
     const auto healed = read_pages(*reader, handles);

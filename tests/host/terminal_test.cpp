@@ -40,7 +40,7 @@ protected:
     [[nodiscard]] ChildStreams streams() const { return {.terminal = terminal_.path()}; }
     /// The guest has begun, so the terminal is its own.
     void expect_guest() {
-        ASSERT_TRUE(screen_.hears("ready")) << screen_.heard();
+        ASSERT_TRUE(screen_.hears("ready\r\n")) << screen_.heard();
         ASSERT_TRUE(terminal_.is_raw());
     }
     void expect_as_before() { EXPECT_TRUE(same_settings(terminal_.settings(), before_)); }

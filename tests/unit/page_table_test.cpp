@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "shadow-mmu/format/device_format.hpp"
 #include "shadow-mmu/format/ept_format.hpp"
@@ -210,6 +212,36 @@ TYPED_TEST(PageTableTest, RacingCreatorsLinkOneNode) {
         EXPECT_EQ(this->table_.table_pages(), nodes + (round == 0 ? 3 : 2)) << "a loser kept its node";
     }
     EXPECT_TRUE(HistoryMemory::complete());
+}
+
+/// Runs something once, right after a load of one entry: as another thread might between two looks at it.
+struct MeddledMemory : HistoryMemory {
+    [[nodiscard]] static std::uint64_t load_ordered(const Slot& slot) {
+        const std::uint64_t raw = HistoryMemory::load_ordered(slot);
+        if (raw == 0 && meddler) std::exchange(meddler, nullptr)();
+        return raw;
+    }
+    static inline std::function<void()> meddler;
+};
+
+TYPED_TEST(PageTableTest, ATableLinkedDuringAWalkIsGoneInto) {
+    PageTable<TypeParam, MeddledMemory> table(arena(64));
+    const auto link = [&table](Gfn gfn) {
+        MeddledMemory::meddler = [&table, gfn] { ASSERT_NE(table.find_or_create(gfn).slot, nullptr); };
+    };
+    link(Gfn{0});
+    EXPECT_EQ(table.find_or_create(Gfn{1}).level, Level::page_4k);
+    link(Gfn{pages_1g});
+    const auto found = table.find(Gfn{pages_1g});
+    EXPECT_TRUE(found.slot == nullptr || found.level == Level::page_4k);
+    link(Gfn{2 * pages_1g});
+    EXPECT_EQ(table.visit(Gfn{2 * pages_1g}, Gfn{3 * pages_1g}, entries_per_node,
+                          [](Gfn, const auto& cursor) {
+                              EXPECT_EQ(cursor.level, Level::page_4k) << "a visit of an entry that leads down";
+                              return Visit::next;
+                          }),
+              Gfn{2 * pages_1g + pages_2m});
+    EXPECT_EQ(MeddledMemory::meddler, nullptr);
 }
 
 TYPED_TEST(PageTableTest, RacingClaimsHaveOneWinner) {
