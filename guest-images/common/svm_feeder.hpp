@@ -42,7 +42,8 @@ public:
 
 private:
     static constexpr std::uint64_t most_in_turn = 128;  ///< results taken in before the ring is topped up
-    static constexpr std::uint64_t thin_share = 4;      ///< of the commands, while the ring runs low
+    static constexpr std::uint64_t ballast_share = 16;  ///< one command in so many takes long
+    static constexpr std::uint64_t thin_share = 3;      ///< the same while the ring runs low
     static constexpr std::uint64_t spins_per_look = 1 << 14;
     static constexpr std::uint64_t idle_limit = 1 << 16;  ///< looks at an unmoved head before the device counts as dead
 
@@ -51,7 +52,7 @@ private:
     void submit_any() {
         const auto process =
             static_cast<std::uint32_t>(random_.below(4) == 0 ? random_.below(svm_processes) : hot_process());
-        if (thin_ && world_.submitted % thin_share == 0) return submit_ballast(process);
+        if (world_.submitted % (thin_ ? thin_share : ballast_share) == 0) return submit_ballast(process);
         const std::uint64_t kind = random_.below(8);
         if (kind == 0) return submit_fill(process);
         if (kind == 1) return submit_copy(process);
@@ -60,9 +61,9 @@ private:
     /// Most of the work is one process's for a while.
     [[nodiscard]] std::uint64_t hot_process() const { return world_.submitted / 2048 % svm_processes; }
 
-    /// Work that takes the device long and nobody else: a sum over all landings, whatever they hold.
+    /// Work that takes the device long and nobody else: a sum over all landings, again and again, whatever they hold.
     void submit_ballast(std::uint32_t process) {
-        submit(abi::AccelOpcode::crc32c, {process, svm_pages, svm_landings * svm_landing_pages},
+        submit(abi::AccelOpcode::crc32c, {process, svm_pages, svm_landing_rounds * svm_landings * svm_landing_pages},
                svm_landing_address(svm_forms[process], 0), 0);
     }
     void submit_sum(std::uint32_t process) {
@@ -185,10 +186,7 @@ private:
             });
             if (choices.count[i] == 0) return false;
         }
-        do {
-            if (choices.sum(command.pages) == sum) return true;
-        } while (choices.next(command.pages));
-        return false;
+        return choices.can_give(command.pages, sum);
     }
     [[nodiscard]] std::uint64_t newest_sum(const SvmCommand& command) {
         std::uint32_t chain = svm_sum_start;

@@ -155,8 +155,10 @@ private:
         store(leaf_entry({half.process, half.root, half.page + page, 1}, which), leaf_value(slot));
     }
     void build_landings(std::uint64_t leaf) {
-        for (std::uint64_t i = 0; i < svm_landings * svm_landing_pages; ++i) {
-            store(leaf + (svm_leaf_landing + i) * 8, (shared_.layout().landing(0) + i * page_bytes) | svm_all_rights);
+        constexpr std::uint64_t pages = svm_landings * svm_landing_pages;
+        for (std::uint64_t i = 0; i < svm_landing_rounds * pages; ++i) {
+            store(leaf + (svm_leaf_landing + i) * 8,
+                  (shared_.layout().landing(0) + i % pages * page_bytes) | svm_all_rights);
         }
     }
 

@@ -89,25 +89,34 @@ struct SvmCounts {
 struct SvmChoices {
     std::uint32_t raw[svm_longest_sum][SvmPageLog::depth];
     std::uint32_t count[svm_longest_sum];
-    std::uint32_t chosen[svm_longest_sum];
 
-    void begin(std::uint32_t page) { count[page] = chosen[page] = 0; }
+    void begin(std::uint32_t page) { count[page] = 0; }
     void add(std::uint32_t page, std::uint32_t sum) {
         for (std::uint32_t i = 0; i < count[page]; ++i) {
             if (raw[page][i] == sum) return;
         }
         raw[page][count[page]++] = sum;
     }
-    [[nodiscard]] std::uint32_t sum(std::uint32_t pages) const {
-        std::uint32_t chain = svm_sum_start;
-        for (std::uint32_t i = 0; i < pages; ++i) chain = svm_sum_with(chain, raw[i][chosen[i]]);
-        return ~chain;
-    }
-    /// The next choice. False: there is none.
-    [[nodiscard]] bool next(std::uint32_t pages) {
+    /// Whether one of each of the first pages' raw sums gives `sum`. Uses them up. Sums are linear: a page adds its
+    /// own, moved on past the pages behind it, whatever the others add.
+    [[nodiscard]] bool can_give(std::uint32_t pages, std::uint32_t sum) {
+        std::uint32_t rest = ~sum;
+        std::uint32_t start = svm_sum_start;
         for (std::uint32_t i = 0; i < pages; ++i) {
-            if (++chosen[i] < count[i]) return true;
-            chosen[i] = 0;
+            start = svm_sum_with(start, 0);
+            for (std::uint32_t j = 0; j < i; ++j) {
+                for (std::uint32_t at = 0; at < count[j]; ++at) raw[j][at] = svm_sum_with(raw[j][at], 0);
+            }
+        }
+        rest ^= start;
+        return adds_up(0, pages, rest);
+    }
+
+private:
+    [[nodiscard]] bool adds_up(std::uint32_t page, std::uint32_t pages, std::uint32_t rest) const {
+        if (page == pages) return rest == 0;
+        for (std::uint32_t i = 0; i < count[page]; ++i) {
+            if (adds_up(page + 1, pages, rest ^ raw[page][i])) return true;
         }
         return false;
     }
